@@ -80,6 +80,12 @@ class RemovalFuseBlown(MarbleImagesError):
     code = "removal-fuse"
 
 
+class StateError(MarbleImagesError):
+    """The state bucket cannot be read or written."""
+
+    code = "state"
+
+
 # --- one file --------------------------------------------------------------------------------------
 
 
@@ -119,7 +125,6 @@ class RecordMissing(FileError):
     """AppSync has no record of the file: there is nothing to do, and nothing to mark."""
 
     code = "record-missing"
-    fate = Fate.LEFT
 
 
 class ChangedMeanwhile(FileError):
