@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass
 
 
@@ -99,4 +100,4 @@ class Pyramid:
     source_pages: int
     warnings: tuple[str, ...]
     seconds: dict[str, float]
-    thumbnail: bytes
+    thumbnail: builtins.bytes

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from marble_images.errors import SettingsError
 from marble_images.pyramid.vips import pyvips, version
@@ -31,6 +32,8 @@ class Profile:
         Effort of a lossless compression.
     predictor
         Whether each sample is stored as its difference from its left neighbour.
+    grey
+        Whether grey pictures can be stored with one band; they are stored as RGB otherwise.
     description
         One line for people who choose.
     """
@@ -43,10 +46,11 @@ class Profile:
     quality: int | None = None
     level: int | None = None
     predictor: bool = False
+    grey: bool = True
 
-    def save_options(self) -> dict[str, str | int | bool]:
+    def save_options(self) -> dict[str, Any]:
         """The arguments of libvips' ``tiffsave`` that this profile stands for."""
-        options: dict[str, str | int | bool] = {"compression": self.compression}
+        options: dict[str, Any] = {"compression": self.compression}
         if self.quality is not None:
             options["Q"] = self.quality
         if self.level is not None:
@@ -82,6 +86,7 @@ _WEBP = Profile(
     50001,
     lossless=False,
     quality=90,
+    grey=False,
     description="small, but slow to write and few servers read it",
 )
 _ZSTD = Profile(
@@ -102,7 +107,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType({p.name: p for p in (_DEFLATE
 def available(name: str) -> bool:
     """Whether the libvips in use can write a profile; found out by writing one tile."""
     try:
-        pyvips.Image.black(16, 16).tiffsave_buffer(tile=True, **PROFILES[name].save_options())
+        pyvips.Image.black(16, 16, bands=3).tiffsave_buffer(tile=True, **PROFILES[name].save_options())
     except pyvips.Error:
         return False
     return True

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+from typing import Any, TypeAlias
 
 # One thread a process: pictures are converted side by side in processes, and libvips reads this when it
 # starts. A person's own setting wins.
 os.environ.setdefault("VIPS_CONCURRENCY", "1")
 os.environ.setdefault("VIPS_BLOCK_UNTRUSTED", "1")
 
-import pyvips
+import pyvips as _pyvips
 
 from marble_images.errors import SettingsError
+
+pyvips: Any = _pyvips
+"""The module. Untyped: its type hints allow neither numbers for lists of them nor options in a dict."""
+
+VipsImage: TypeAlias = Any
+"""A ``pyvips.Image``."""
 
 # These write all-black pyramids from TIFFs with large strips.
 _BROKEN_VERSIONS = {(8, 17, 0), (8, 17, 1)}

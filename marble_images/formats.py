@@ -1,0 +1,397 @@
+"""What a file is, told from its first bytes and never from its name. Reads no pixels, needs no decoder."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from pathlib import Path
+
+from marble_images.errors import NotAnImage, UnsafeImage, UnsupportedFormat
+
+HEAD_BYTES = 4096
+"""How many of a file's first bytes `identify` wants to see; fewer only if the file is shorter."""
+
+
+class ImageFormat(str, Enum):
+    """The image formats that are read, by the names that people know them by."""
+
+    JPEG = "JPEG"
+    PNG = "PNG"
+    TIFF = "TIFF"
+    GIF = "GIF"
+    WEBP = "WebP"
+    PDF = "PDF"
+    JPEG2000 = "JPEG 2000"
+    HEIC = "HEIC"
+    AVIF = "AVIF"
+    BMP = "BMP"
+    PNM = "PNM"
+    JPEGXL = "JPEG XL"
+    JPEGXR = "JPEG XR"
+    JPEGLS = "JPEG-LS"
+    RADIANCE = "Radiance HDR"
+    PSD = "Photoshop PSD"
+    ICO = "ICO"
+    CUR = "Windows cursor"
+    ICNS = "Apple icon"
+    PCX = "PCX"
+    DCX = "DCX"
+    SGI = "SGI"
+    SUN = "Sun raster"
+    TGA = "TGA"
+    QOI = "QOI"
+    DDS = "DDS"
+    XBM = "XBM"
+    XPM = "XPM"
+    FLI = "FLI/FLC animation"
+    MSP = "MSP"
+    PCD = "Kodak Photo CD"
+    IM = "IM"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+_MAGIC: tuple[tuple[bytes, ImageFormat], ...] = (
+    (b"\xff\xd8\xff\xf7", ImageFormat.JPEGLS),
+    (b"\xff\xd8\xff", ImageFormat.JPEG),
+    (b"\x89PNG\r\n\x1a\n", ImageFormat.PNG),
+    (b"GIF87a", ImageFormat.GIF),
+    (b"GIF89a", ImageFormat.GIF),
+    (b"II*\x00", ImageFormat.TIFF),
+    (b"MM\x00*", ImageFormat.TIFF),
+    (b"II+\x00\x08\x00\x00\x00", ImageFormat.TIFF),
+    (b"MM\x00+\x00\x08\x00\x00", ImageFormat.TIFF),
+    (b"II\xbc\x01", ImageFormat.JPEGXR),
+    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", ImageFormat.JPEG2000),
+    (b"\xff\x4f\xff\x51\x00", ImageFormat.JPEG2000),
+    (b"\x00\x00\x00\x0cJXL \r\n\x87\n", ImageFormat.JPEGXL),
+    (b"\xff\x0a", ImageFormat.JPEGXL),
+    (b"8BPS\x00\x01", ImageFormat.PSD),
+    (b"#?RADIANCE", ImageFormat.RADIANCE),
+    (b"#?RGBE", ImageFormat.RADIANCE),
+    (b"icns", ImageFormat.ICNS),
+    (b"\xb1\x68\xde\x3a", ImageFormat.DCX),
+    (b"\x59\xa6\x6a\x95", ImageFormat.SUN),
+    (b"qoif", ImageFormat.QOI),
+    (b"DDS \x7c\x00\x00\x00", ImageFormat.DDS),
+    (b"DanM", ImageFormat.MSP),
+    (b"LinS", ImageFormat.MSP),
+    (b"/* XPM */", ImageFormat.XPM),
+    (b"Image type: ", ImageFormat.IM),
+)
+
+_UNSUPPORTED: tuple[tuple[bytes, str], ...] = (
+    (b"8BPS\x00\x02", "Photoshop large document (PSB)"),
+    (b"IIRO", "Olympus camera raw"),
+    (b"IIRS", "Olympus camera raw"),
+    (b"MMOR", "Olympus camera raw"),
+    (b"IIU\x00", "Panasonic camera raw"),
+    (b"FUJIFILMCCD-RAW", "Fujifilm camera raw"),
+    (b"FOVb", "Sigma camera raw"),
+    (b"AT&TFORM", "DjVu"),
+    (b"gimp xcf", "GIMP XCF"),
+    (b"v/1\x01", "OpenEXR"),
+    (b"SDPX", "DPX"),
+    (b"XPDS", "DPX"),
+    (b"\x80\x2a\x5f\xd7", "Cineon"),
+    (b"\xd7\xcd\xc6\x9a", "Windows metafile (WMF)"),
+    (b"\x01\x00\x09\x00", "Windows metafile (WMF)"),
+    (b"SIMPLE  =", "FITS"),
+    (b"\x89HDF\r\n\x1a\n", "HDF5"),
+    (b"\x0e\x03\x13\x01", "HDF4"),
+    (b"CDF\x01", "NetCDF"),
+    (b"CDF\x02", "NetCDF"),
+    (b"GRIB", "GRIB"),
+    (b"BUFR", "BUFR"),
+    (b"MATLAB 5.0", "MATLAB data"),
+    (b"\x8aMNG\r\n\x1a\n", "MNG"),
+    (b"\x8bJNG\r\n\x1a\n", "JNG"),
+    (b"BPG\xfb", "BPG"),
+    (b"FLIF", "FLIF"),
+    (b"\xabKTX", "KTX"),
+    (b"\x97JB2\r\n\x1a\n", "JBIG2"),
+    (b"\x08\xf2\xa6\xb6", "VIPS"),
+    (b"\xb6\xa6\xf2\x08", "VIPS"),
+    (b"id=ImageMagick", "MIFF"),
+    (b"farbfeld", "farbfeld"),
+    (b"BLP1", "BLP texture"),
+    (b"BLP2", "BLP texture"),
+    (b"FTEX", "FTEX texture"),
+    (b"P7 332", "XV thumbnail"),
+    (b"II\x1a\x00\x00\x00HEAPCCDR", "Canon camera raw"),
+    (b"\x00MRM", "Minolta camera raw"),
+)
+
+# Formats whose interpreter runs programs, opens other files or fetches addresses that the file names.
+_UNSAFE: tuple[tuple[bytes, str], ...] = (
+    (b"%!PS", "PostScript"),
+    (b"\x04%!PS", "PostScript"),
+    (b"\xc5\xd0\xd3\xc6", "PostScript (EPS)"),
+)
+
+_NOT_IMAGES: tuple[tuple[bytes, str], ...] = (
+    (b"PK\x03\x04", "ZIP archive or Office document"),
+    (b"PK\x05\x06", "ZIP archive"),
+    (b"\x1f\x8b", "gzip archive"),
+    (b"BZh", "bzip2 archive"),
+    (b"\xfd7zXZ\x00", "xz archive"),
+    (b"\x28\xb5\x2f\xfd", "Zstandard archive"),
+    (b"7z\xbc\xaf\x27\x1c", "7-Zip archive"),
+    (b"Rar!\x1a\x07", "RAR archive"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Microsoft Office document"),
+    (b"{\\rtf", "RTF document"),
+    (b"\x7fELF", "program"),
+    (b"MZ", "program"),
+    (b"ID3", "MP3 audio"),
+    (b"OggS", "Ogg audio or video"),
+    (b"fLaC", "FLAC audio"),
+    (b"\x1aE\xdf\xa3", "Matroska or WebM video"),
+    (b"\x00\x00\x01\xba", "MPEG video"),
+    (b"\x00\x00\x01\xb3", "MPEG video"),
+    (b"FLV\x01", "Flash video"),
+    (b"SQLite format 3\x00", "SQLite database"),
+)
+
+# ISO base media brands, ISO/IEC 23008-12 and the AVIF specification.
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_AVIF_BRANDS = {b"avif", b"avis", b"avio"}
+_HEIF_BRANDS = {b"mif1", b"mif2", b"msf1", b"miaf"}
+_JPEG2000_BRANDS = {b"jp2 ", b"jpx ", b"jpm ", b"mjp2"}
+
+_BMP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}
+_TAG = re.compile(rb"<(?:!--.*?--|\?[^>]*|!doctype[^>\[]*(?:\[.*?\])?[^>]*|([a-z_][\w.:-]*))", re.I | re.S)
+_PNM = re.compile(rb"P[1-6](?:\s+|\s*#[^\r\n]*[\r\n]+)+\d")
+_PAM = re.compile(rb"P7\s+(?:#[^\r\n]*\s+)*(?:WIDTH|HEIGHT|DEPTH|MAXVAL|TUPLTYPE)\b")
+_PFM = re.compile(rb"P[Ff]\s+\d+\s+\d+\s+[-+.\d]")
+_XBM = re.compile(rb"\s*(?:/\*.*?\*/\s*)*#define\s+\w*(?:width|height)\s+\d+", re.S)
+
+
+def identify_file(path: Path) -> ImageFormat:
+    """The format of a file; see `identify`."""
+    with path.open("rb") as file:
+        return identify(file.read(HEAD_BYTES))
+
+
+def identify(head: bytes) -> ImageFormat:
+    """The image format of a file, from its first `HEAD_BYTES` bytes.
+
+    Raises
+    ------
+    NotAnImage
+        It is something else, which the message names, or nothing at all.
+    UnsupportedFormat
+        It is an image format that is known but not read.
+    UnsafeImage
+        It is a format that can make its reader open other files or run code.
+    """
+    if not head:
+        raise NotAnImage("the file is empty")
+    found = _by_magic(head) or _by_structure(head) or _by_text(head)
+    if found is not None:
+        return found
+    raise NotAnImage("not an image of any known format")
+
+
+def _by_magic(head: bytes) -> ImageFormat | None:
+    for magic, image_format in _MAGIC:
+        if head.startswith(magic):
+            return _refuse_raw(head, image_format)
+    for magic, name in _UNSUPPORTED:
+        if head.startswith(magic):
+            raise UnsupportedFormat(f"{name} images are not read")
+    for magic, name in _UNSAFE:
+        if head.startswith(magic):
+            raise UnsafeImage(f"{name} is not read, because it can run programs and open other files")
+    for magic, name in _NOT_IMAGES:
+        if head.startswith(magic):
+            raise NotAnImage(f"{name}, not an image")
+    return None
+
+
+def _refuse_raw(head: bytes, image_format: ImageFormat) -> ImageFormat:
+    if image_format is ImageFormat.TIFF and head[8:10] == b"CR" and head[:2] == b"II":
+        raise UnsupportedFormat("Canon camera raw images are not read")
+    return image_format
+
+
+def _by_structure(head: bytes) -> ImageFormat | None:
+    for look in (_pdf, _riff, _iso_media, _bmp, _icon, _pnm, _pcx, _sgi, _fli, _other, _tga):
+        found = look(head)
+        if found is not None:
+            return found
+    return None
+
+
+def _pdf(head: bytes) -> ImageFormat | None:
+    # Readers accept what precedes the header within the first 1024 bytes (ISO 32000-1, note in H.3).
+    at = head.find(b"%PDF-", 0, 1029)
+    if at < 0 or head[:at].lstrip()[:1] == b"<":
+        return None
+    return ImageFormat.PDF
+
+
+def _riff(head: bytes) -> ImageFormat | None:
+    if head[:4] not in (b"RIFF", b"RIFX"):
+        return None
+    kind = head[8:12]
+    if kind == b"WEBP":
+        return ImageFormat.WEBP
+    name = {b"AVI ": "AVI video", b"WAVE": "WAV audio", b"ACON": "animated cursor"}.get(
+        kind, "RIFF media file"
+    )
+    raise NotAnImage(f"{name}, not an image")
+
+
+def _iso_media(head: bytes) -> ImageFormat | None:
+    if head[4:8] in (b"moov", b"mdat", b"wide", b"pnot") and len(head) > 16:
+        raise NotAnImage("QuickTime video, not an image")
+    if head[4:8] != b"ftyp":
+        return None
+    size = int.from_bytes(head[:4], "big")
+    box = head[8 : max(16, min(size, 512))]
+    brands = [box[:4], *(box[i : i + 4] for i in range(8, len(box), 4))]
+    if brands[0] == b"crx ":
+        raise UnsupportedFormat("Canon camera raw images are not read")
+    for known, image_format in (
+        (_AVIF_BRANDS, ImageFormat.AVIF),
+        (_HEIC_BRANDS, ImageFormat.HEIC),
+        (_JPEG2000_BRANDS, ImageFormat.JPEG2000),
+        (_HEIF_BRANDS, ImageFormat.HEIC),
+    ):
+        if known.intersection(brands):
+            return image_format
+    raise NotAnImage("MP4 or QuickTime media, not an image")
+
+
+def _bmp(head: bytes) -> ImageFormat | None:
+    if head[:2] == b"BA" and head[14:16] == b"BM":
+        raise UnsupportedFormat("OS/2 bitmap arrays are not read")
+    if head[:2] != b"BM" or len(head) < 26:
+        return None
+    return ImageFormat.BMP if int.from_bytes(head[14:18], "little") in _BMP_HEADERS else None
+
+
+def _icon(head: bytes) -> ImageFormat | None:
+    if head[:2] != b"\x00\x00" or head[2:4] not in (b"\x01\x00", b"\x02\x00") or len(head) < 22:
+        return None
+    count, reserved = int.from_bytes(head[4:6], "little"), head[9]
+    if not 0 < count <= 512 or reserved not in (0, 255):
+        return None
+    # The first picture's size and offset: a TGA can begin with the same four bytes.
+    size, offset = int.from_bytes(head[14:18], "little"), int.from_bytes(head[18:22], "little")
+    if offset < 6 + 16 * count or size < 40:
+        return None
+    return ImageFormat.ICO if head[2] == 1 else ImageFormat.CUR
+
+
+def _pnm(head: bytes) -> ImageFormat | None:
+    return ImageFormat.PNM if _PNM.match(head) or _PAM.match(head) or _PFM.match(head) else None
+
+
+def _pcx(head: bytes) -> ImageFormat | None:
+    if len(head) < 128 or head[0] != 10 or head[1] not in (0, 2, 3, 4, 5) or head[2] not in (0, 1):
+        return None
+    return ImageFormat.PCX if head[3] in (1, 2, 4, 8) and 1 <= head[65] <= 4 else None
+
+
+def _sgi(head: bytes) -> ImageFormat | None:
+    if head[:2] != b"\x01\xda" or len(head) < 12:
+        return None
+    return ImageFormat.SGI if head[2] in (0, 1) and head[3] in (1, 2) and head[5] in (1, 2, 3) else None
+
+
+def _fli(head: bytes) -> ImageFormat | None:
+    return (
+        ImageFormat.FLI
+        if head[4:6] in (b"\x11\xaf", b"\x12\xaf") and head[14:16] in (b"\x00\x00", b"\x03\x00")
+        else None
+    )
+
+
+def _other(head: bytes) -> ImageFormat | None:
+    if head[2048:2052] == b"PCD_":
+        return ImageFormat.PCD
+    if head[128:132] == b"DICM":
+        raise UnsupportedFormat("DICOM images are not read")
+    if head[40:44] == b" EMF" and head[:4] == b"\x01\x00\x00\x00":
+        raise UnsupportedFormat("Windows metafile (EMF) images are not read")
+    if head[344:347] in (b"n+1", b"ni1"):
+        raise UnsupportedFormat("NIfTI images are not read")
+    if head[522:528] == b"\x00\x11\x02\xff\x0c\x00":
+        raise UnsupportedFormat("PICT images are not read")
+    if len(head) > 188 and head[0] == head[188] == 0x47 and head[1] < 0x60:
+        raise NotAnImage("MPEG video, not an image")
+    return None
+
+
+def _tga(head: bytes) -> ImageFormat | None:
+    # TGA has no magic bytes: every field of its header must make sense, and none is a printable letter.
+    if len(head) < 18:
+        return None
+    mapped, kind, depth, map_depth = head[1], head[2], head[16], head[7]
+    width, height = int.from_bytes(head[12:14], "little"), int.from_bytes(head[14:16], "little")
+    if not width or not height or head[17] & 0xC0:
+        return None
+    if kind in (1, 9):
+        fine = mapped == 1 and depth == 8 and map_depth in (15, 16, 24, 32)
+    elif kind in (2, 10):
+        fine = mapped in (0, 1) and depth in (15, 16, 24, 32)
+    else:
+        fine = kind in (3, 11) and mapped == 0 and depth in (8, 16)
+    if not mapped and any(head[3:8]):
+        fine = False
+    return ImageFormat.TGA if fine else None
+
+
+def _by_text(head: bytes) -> ImageFormat | None:
+    text = _as_text(head)
+    if text is None:
+        if not head.strip(b"\x00"):
+            raise NotAnImage("nothing but zero bytes, not an image")
+        return None
+    if _XBM.match(text):
+        return ImageFormat.XBM
+    stripped = text.lstrip()
+    if stripped.startswith(b"/* XPM"):
+        return ImageFormat.XPM
+    if stripped.startswith(b"%!"):
+        raise UnsafeImage("PostScript is not read, because it can run programs and open other files")
+    if stripped.startswith(b"<"):
+        _refuse_markup(stripped)
+    if stripped[:1] in (b"{", b"[") and b'"' in stripped[:200]:
+        raise NotAnImage("JSON data, not an image")
+    raise NotAnImage("text, not an image" if stripped else "nothing but blanks, not an image")
+
+
+def _refuse_markup(text: bytes) -> None:
+    lowered = text.lower()
+    if lowered.startswith(b"<!doctype html"):
+        raise NotAnImage("HTML document, not an image")
+    for match in _TAG.finditer(text):
+        name = (match.group(1) or b"").lower()
+        if name == b"svg" or name.endswith(b":svg"):
+            raise UnsafeImage("SVG is not read, because it can reference other files")
+        if name in (b"html", b"head", b"body", b"title", b"meta", b"div", b"p", b"h1", b"script", b"table"):
+            raise NotAnImage("HTML document, not an image")
+        if name:
+            break
+    if b"accessdenied" in lowered or b"<error>" in lowered:
+        raise NotAnImage("XML error message, not an image")
+    raise NotAnImage("XML document, not an image")
+
+
+def _as_text(head: bytes) -> bytes | None:
+    """The head as UTF-8 if it is text in UTF-8, UTF-16 or a one-byte encoding, else ``None``."""
+    for mark, encoding in (
+        (b"\xef\xbb\xbf", "utf-8"),
+        (b"\xff\xfe", "utf-16-le"),
+        (b"\xfe\xff", "utf-16-be"),
+    ):
+        if head.startswith(mark):
+            text = head[len(mark) :].decode(encoding, "ignore")
+            return text.encode() if text.isprintable() or not _CONTROL.search(text) else None
+    return None if _CONTROL.search(head.decode("latin-1")) else head
+
+
+_CONTROL = re.compile(r"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")

@@ -1,0 +1,110 @@
+"""A decoded picture, whatever it was read from, and the ways in which decoding fails."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+
+from marble_images.errors import CorruptImage, ImageError, ImageTooLarge, TruncatedImage
+from marble_images.formats import ImageFormat
+from marble_images.pyramid.model import ConvertOptions
+from marble_images.pyramid.vips import VipsImage, pyvips
+
+
+class Space(str, Enum):
+    """What a picture's colour bands mean; the value is how many they are and of what."""
+
+    GREY = "grey"
+    RGB = "RGB"
+    CMYK = "CMYK"
+    LAB = "Lab"
+    LINEAR = "linear RGB"
+
+    @property
+    def bands(self) -> int:
+        """How many bands the colour takes."""
+        return {Space.GREY: 1, Space.CMYK: 4}.get(self, 3)
+
+
+class Alpha(Enum):
+    """Whether the band after the colour bands is opacity, and whether colours are multiplied by it."""
+
+    NONE = 0
+    STRAIGHT = 1
+    ASSOCIATED = 2
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One decoded page, before colour conversion; its pixels may still be read lazily from the source.
+
+    Attributes
+    ----------
+    image
+        The colour bands, then the alpha band if there is one; further bands are ignored. In the space Lab:
+        floats, L from 0 to 100. In linear RGB: floats, 1 is white.
+    space, alpha
+        What the bands mean.
+    maximum
+        The sample value of full intensity: 255, 65535, 4095 ...
+    format
+        The source's format.
+    width, height
+        The page's stored size in pixels; ``image`` is smaller where the decoder shrank on load.
+    pages
+        How many pages the source has.
+    orientation
+        EXIF orientation, 1 to 8, still to be applied.
+    profile
+        The ICC profile, unchecked.
+    warnings
+        What was odd.
+    """
+
+    image: VipsImage
+    space: Space
+    format: ImageFormat
+    width: int
+    height: int
+    alpha: Alpha = Alpha.NONE
+    maximum: float = 255.0
+    pages: int = 1
+    orientation: int = 1
+    profile: bytes | None = None
+    warnings: tuple[str, ...] = field(default=())
+
+
+_MISSING = re.compile(
+    r"truncat|premature|end of (file|data|image|input)|\bEOF\b|unexpected end|read error|not enough|too short"
+    r"|incomplete|insufficient|seek error|out of data|insufficent|broken data stream",
+    re.IGNORECASE,
+)
+
+
+def decoding_error(image_format: ImageFormat, problem: BaseException | str) -> ImageError:
+    """The error of a decoder that gave up: its own message goes into the detail only."""
+    if isinstance(problem, ImageError):
+        return problem
+    text = str(problem)
+    if _MISSING.search(text):
+        return TruncatedImage(f"the {image_format} file is truncated", detail=text)
+    return CorruptImage(f"the {image_format} file is damaged", detail=text or type(problem).__name__)
+
+
+def check_size(width: int, height: int, options: ConvertOptions) -> None:
+    """Refuse a size that the source claims, before anything is decoded.
+
+    Raises
+    ------
+    ImageTooLarge
+        There would be more pixels than ``options.max_pixels``.
+    CorruptImage
+        A side has no pixel.
+    """
+    if width < 1 or height < 1:
+        raise CorruptImage(f"the image says that it is {width} x {height} pixels")
+    if width * height > options.max_pixels:
+        raise ImageTooLarge(
+            f"the image has {width} x {height} pixels, more than the limit of {options.max_pixels:,}"
+        )

@@ -1,0 +1,30 @@
+"""Which decoders read which format, in the order in which they are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from marble_images.errors import ImageError
+from marble_images.formats import ImageFormat
+from marble_images.pyramid import decode_jpeg, decode_vips
+from marble_images.pyramid.decode import Picture
+from marble_images.pyramid.model import ConvertOptions
+
+Reader = Callable[[Path, ImageFormat, ConvertOptions, ImageError | None], Picture]
+"""Opens a file as a picture. It is given the refusal of the reader before it, and may raise that again."""
+
+
+def _first(read: Callable[[Path, ImageFormat, ConvertOptions], Picture]) -> Reader:
+    return lambda path, image_format, options, _refusal: read(path, image_format, options)
+
+
+_VIPS = _first(decode_vips.read)
+
+READERS: Mapping[ImageFormat, tuple[Reader, ...]] = {
+    ImageFormat.JPEG: (_first(decode_jpeg.read), decode_jpeg.read_mildly),
+    ImageFormat.PNG: (_VIPS,),
+    ImageFormat.GIF: (_VIPS,),
+    ImageFormat.WEBP: (_VIPS,),
+    ImageFormat.AVIF: (_VIPS,),
+}
