@@ -1,0 +1,120 @@
+"""The AWS stand-in: moto's server (S3, SSM, SNS, ECS ...) whose S3 outlives the process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import parse_qs
+
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.moto_server import werkzeug_app
+from moto.moto_server.utilities import RegexConverter
+from moto.sns.models import sns_backends
+
+from marble_images.local.layout import REGION
+from marble_images.local.s3_disk import S3Disk
+from marble_images.local.server import QuietHandler, WSGIApp
+
+
+class AwsHandler(werkzeug_app.MotoRequestHandler, QuietHandler):
+    """moto's request handler, without a line on stderr for each request."""
+
+
+class _AnyCharacter(RegexConverter):
+    """moto's routes, for keys with line breaks too: S3 has them, and real records name them."""
+
+    def __init__(self, url_map: Any, *items: Any) -> None:
+        super().__init__(url_map, *items)
+        self.regex = f"(?s:{self.regex})"
+
+
+def build_app(disk: S3Disk) -> WSGIApp:
+    """The WSGI application: moto, with each change of S3 on disk before it is answered."""
+    werkzeug_app.RegexConverter = _AnyCharacter  # type: ignore[attr-defined]
+    moto = werkzeug_app.DomainDispatcherApplication(werkzeug_app.create_backend_app)
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        answer = moto(environ, start_response)
+        if environ["REQUEST_METHOD"] in ("PUT", "POST", "DELETE") and service_of(environ) == "s3":
+            _sync(disk, environ)
+        return answer
+
+    return app
+
+
+def service_of(environ: dict[str, Any]) -> str:
+    """The AWS service that a request was signed for; S3 when it was not signed."""
+    scope = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].split(",")[0].split("/")
+    return scope[3] if len(scope) == 5 else "s3"
+
+
+def bucket_and_key(environ: dict[str, Any]) -> tuple[str, str]:
+    """The bucket and the key that an S3 request names; either may be empty."""
+    path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
+    bucket, _, key = path.removeprefix("/").partition("/")
+    return bucket, key
+
+
+def operation(environ: dict[str, Any]) -> str:
+    """What a request asks AWS for, by its name in the AWS documentation: ``GetObject`` ..."""
+    target = environ.get("HTTP_X_AMZ_TARGET")
+    if target:
+        return target.rpartition(".")[2]
+    if service_of(environ) != "s3":
+        return service_of(environ)
+    _, key = bucket_and_key(environ)
+    query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+    method = environ["REQUEST_METHOD"]
+    return _object_operation(method, query, environ) if key else _bucket_operation(method, query)
+
+
+def _object_operation(method: str, query: dict[str, list[str]], environ: dict[str, Any]) -> str:
+    if "uploads" in query:
+        return "CreateMultipartUpload"
+    if "uploadId" in query:
+        names = {"PUT": "UploadPart", "POST": "CompleteMultipartUpload", "DELETE": "AbortMultipartUpload"}
+        return names.get(method, "ListParts")
+    if method == "PUT" and "HTTP_X_AMZ_COPY_SOURCE" in environ:
+        return "CopyObject"
+    for name in ("tagging", "acl", "attributes"):
+        if name in query:
+            return f"{method.title()}Object{name.title()}"
+    return f"{method.title()}Object"
+
+
+def _bucket_operation(method: str, query: dict[str, list[str]]) -> str:
+    if "delete" in query:
+        return "DeleteObjects"
+    names = {"PUT": "CreateBucket", "HEAD": "HeadBucket", "DELETE": "DeleteBucket", "POST": "PostObject"}
+    if method in names:
+        return names[method]
+    return "ListObjectsV2" if "list-type" in query else "ListObjects"
+
+
+def _sync(disk: S3Disk, environ: dict[str, Any]) -> None:
+    bucket, key = bucket_and_key(environ)
+    done = operation(environ)
+    if done in ("UploadPart", "CreateMultipartUpload", "AbortMultipartUpload"):
+        return
+    if not key or done == "DeleteObjects":
+        disk.sync_bucket(bucket)
+    elif not disk.sync(bucket, key) and environ["REQUEST_METHOD"] != "DELETE":
+        # moto reads some odd keys in its own way.
+        disk.sync_bucket(bucket)
+
+
+def published(topic: str) -> list[dict[str, Any]]:
+    """What was published to a topic: ``subject`` and ``message`` of each, in order."""
+    sent = _topic(topic).sent_notifications if _topic(topic) else []
+    return [{"subject": entry[2], "message": entry[1]} for entry in sent]
+
+
+def forget_published(topic: str) -> None:
+    """Forget what was published to a topic."""
+    if _topic(topic):
+        _topic(topic).sent_notifications.clear()
+
+
+def _topic(name: str) -> Any:
+    topics = sns_backends[DEFAULT_ACCOUNT_ID][REGION].topics
+    return next((topic for arn, topic in topics.items() if arn.endswith(f":{name}")), None)

@@ -1,0 +1,162 @@
+"""All stand-ins in one process: what runs as the child of :class:`marble_images.local.stack.LocalStack`."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import resource
+import select
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from marble_images.local import appsync, aws, control, google, layout, web
+from marble_images.local.queue_table import Paging, QueueTable
+from marble_images.local.s3_disk import S3Disk
+from marble_images.local.secrets import StackSecrets, write_private
+from marble_images.local.server import LoopbackServer
+
+_PARENT_CHECK = 0.5
+
+
+class StandIns:
+    """Every stand-in, serving.
+
+    Parameters
+    ----------
+    folder
+        Where they keep their state; ports are remembered in its ``stack.json``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.secrets = StackSecrets.load_or_make(folder)
+        self._table = QueueTable(folder / "queue.sqlite")
+        self._disk = S3Disk(folder / "s3")
+        self._curate = web.CurateRules()
+        web.make_folders(folder / "web")
+        self._desk = google.TokenDesk(self.secrets.public_key, lambda: f"{self._url('google')}/token")
+        self._servers: dict[str, LoopbackServer] = {}
+        before = layout.read_ports(folder)
+        self._serve(before)
+        self._prepare_aws()
+        for name in ("uri", "curate"):
+            self._follow(name, before)
+        ports = {name: server.port for name, server in self._servers.items()}
+        write_private(folder / "stack.json", json.dumps({"pid": os.getpid(), "ports": ports}, indent=2))
+
+    def close(self) -> None:
+        """Stop serving and close the files."""
+        for server in self._servers.values():
+            server.close()
+        self._table.close()
+        self._disk.close()
+
+    def _url(self, name: str) -> str:
+        return self._servers[name].url
+
+    def _serve(self, ports: dict[str, int]) -> None:
+        files = self.folder / "web"
+        apps: dict[str, Any] = {
+            "appsync": appsync.build_app(self._table, lambda: self.secrets.api_key),
+            "aws": aws.build_app(self._disk),
+            "uri": web.build_uri_app(files),
+            "curate": web.build_curate_app(files, lambda: self._url("uri"), self._curate),
+            "google": google.build_app(files, self._desk),
+            "control": control.build_app(self._functions(), self.secrets.admin_key),
+        }
+        for name, app in apps.items():
+            handler = {"handler": aws.AwsHandler} if name == "aws" else {}
+            self._servers[name] = LoopbackServer(app, ports.get(name), **handler)
+
+    def _prepare_aws(self) -> None:
+        self._disk.load()
+        for bucket in layout.BUCKETS:
+            self._disk.make_bucket(bucket)
+        ssm = layout.aws_client("ssm", self._url("aws"))
+        account = google.service_account(self.secrets.private_key, self._url("google"))
+        parameters = {
+            layout.URL_PATH: f"{self._url('appsync')}/graphql",
+            layout.KEY_PATH: self.secrets.api_key,
+            layout.GOOGLE_PATH: json.dumps(account),
+            layout.CURATE_PATH: self.secrets.curate_token,
+        }
+        for name, value in parameters.items():
+            ssm.put_parameter(Name=name, Value=value, Type="SecureString", Overwrite=True)
+        layout.aws_client("sns", self._url("aws")).create_topic(Name=layout.TOPIC)
+
+    def _follow(self, name: str, before: dict[str, int]) -> None:
+        # Records hold addresses; when a port was taken meanwhile, they move with it.
+        port = before.get(name)
+        if port not in (None, self._servers[name].port):
+            self._table.readdress(f"http://127.0.0.1:{port}/", f"{self._url(name)}/")
+
+    def _functions(self) -> dict[str, Callable[..., Any]]:
+        table, disk = self._table, self._disk
+        return {
+            "ping": os.getpid,
+            "reset": self._reset,
+            "queue.put_records": table.put_records,
+            "queue.seed_records": table.seed_records,
+            "queue.records": table.records,
+            "queue.images": table.images,
+            "queue.touch": table.touch,
+            "queue.remove": table.remove,
+            "queue.set_paging": self._set_paging,
+            "s3.link": self._link,
+            "s3.clear": disk.clear,
+            "curate.require_token": self._require_token,
+            "google.expire_tokens": self._desk.expire,
+            "sns.messages": lambda: aws.published(layout.TOPIC),
+        }
+
+    def _link(self, bucket: str, key: str, path: str, content_type: str) -> str:
+        return self._disk.link(bucket, key, Path(path), content_type)
+
+    def _set_paging(self, **paging: int | None) -> None:
+        self._table.paging = Paging(**paging)  # type: ignore[arg-type]
+
+    def _require_token(self, required: bool) -> None:
+        self._curate.token = self.secrets.curate_token if required else None
+
+    def _reset(self) -> None:
+        self._table.clear()
+        self._disk.clear()
+        for bucket in layout.BUCKETS:
+            self._disk.make_bucket(bucket)
+        web.clear_folders(self.folder / "web")
+        self._curate.token = None
+        self._desk.expire()
+        aws.forget_published(layout.TOPIC)
+
+
+def run(folder: Path, parent: int) -> int:
+    """Serve until stdin says so or ends, or the parent process is gone; the exit status."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / "stack.lock").open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return layout.BUSY
+    # Each open object and each connection needs a file descriptor.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    stand_ins = StandIns(folder)
+    try:
+        print("ready", flush=True)  # noqa: T201 - the parent waits for this line
+        _wait_for_the_end(sys.stdin, parent)
+    finally:
+        stand_ins.close()
+    return 0
+
+
+def _wait_for_the_end(orders: IO[str], parent: int) -> None:
+    # A process that the parent forked may hold the pipe open, so its end is not enough.
+    while os.getppid() == parent:
+        readable, _, _ = select.select([orders], [], [], _PARENT_CHECK)
+        if readable:
+            return
