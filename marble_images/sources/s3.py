@@ -1,0 +1,273 @@
+"""Fetching from S3: one object, pinned to its ETag, resumed where it broke, checked when it is there."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    FlexibleChecksumError,
+    IncompleteReadError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ReadTimeoutError,
+)
+from urllib3.exceptions import HTTPError
+
+from marble_images.errors import (
+    FileError,
+    SourceChecksumMismatch,
+    SourceError,
+    SourceForbidden,
+    SourceGone,
+    SourceIncomplete,
+    SourceTimeout,
+    SourceUnavailable,
+    UnusableRecord,
+    one_line,
+)
+from marble_images.sources.disk import FileSink
+from marble_images.sources.http import Stated
+from marble_images.sources.integrity import etag_md5
+from marble_images.sources.retry import Deadline, TryAgain, Watchdog, Why, keep_trying
+from marble_images.sources.settings import FetchSettings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
+
+# botocore hands out whole reads only, and loses what a broken one had got.
+_READ = 256 * 1024
+_REFUSED = {401, 403}
+_CREDENTIALS = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId"}
+_UNUSABLE = {"KeyTooLongError", "InvalidBucketName", "InvalidURI"}
+
+
+class S3Download:
+    """One object's download, with all its tries.
+
+    Parameters
+    ----------
+    client
+        Retries single calls by itself: see :func:`~marble_images.sources.s3_client_config`.
+    md5
+        Of the record, hexadecimal, if it has one.
+    """
+
+    def __init__(
+        self,
+        client: S3Client,
+        bucket: str,
+        key: str,
+        sink: FileSink,
+        deadline: Deadline,
+        settings: FetchSettings,
+        *,
+        md5: str | None,
+    ) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._key = key
+        self._sink = sink
+        self._deadline = deadline
+        self._settings = settings
+        self._md5 = md5
+        self._first: GetObjectOutputTypeDef | None = None
+
+    @property
+    def address(self) -> str:
+        """The object's ``s3://`` address."""
+        return f"s3://{self._bucket}/{self._key}"
+
+    def run(self) -> Stated:
+        """Fetch the object into the sink.
+
+        Raises
+        ------
+        FileError
+            It could not be had; the reason is one line.
+        """
+        return keep_trying(self._once, self._settings, self._deadline, lambda: self._sink.size)
+
+    def _once(self) -> Stated:
+        self._deadline.check("S3")
+        with Watchdog(self._deadline) as watchdog:
+            answer = self._open()
+            body = answer["Body"]
+            # botocore's stream has no way to be stopped from outside; the urllib3 response in it has.
+            watchdog.watch(body._raw_stream.shutdown)  # type: ignore[attr-defined]
+            try:
+                self._stream(body)
+            finally:
+                body.close()
+        first, self._first = self._first, None
+        assert first is not None
+        self._check(first)
+        return Stated(first.get("ETag"), first.get("ContentType"))
+
+    def _open(self) -> GetObjectOutputTypeDef:
+        pinned: dict[str, Any] = {}
+        if self._first is not None and self._sink.size:
+            pinned = {"IfMatch": self._first["ETag"], "Range": f"bytes={self._sink.size}-"}
+        try:
+            answer = self._client.get_object(
+                Bucket=self._bucket, Key=self._key, ChecksumMode="ENABLED", **pinned
+            )
+        except (ClientError, BotoCoreError) as err:
+            self._first = None
+            raise self._refusal(err) from None
+        if pinned and self._continues(answer):
+            return answer
+        if "ContentRange" in answer and pinned:
+            self._first = None
+            answer["Body"].close()
+            raise TryAgain(SourceIncomplete(f"S3 answered with the wrong part of {self.address}"))
+        self._sink.restart()
+        self._sink.expect(answer.get("ContentLength"))
+        self._first = answer
+        return answer
+
+    def _continues(self, answer: GetObjectOutputTypeDef) -> bool:
+        assert self._first is not None
+        expected = (
+            f"bytes {self._sink.size}-{self._first['ContentLength'] - 1}/{self._first['ContentLength']}"
+        )
+        return answer.get("ContentRange") == expected and answer.get("ETag") == self._first["ETag"]
+
+    def _stream(self, body: Any) -> None:
+        try:
+            while True:
+                chunk = body.read(_READ)
+                self._deadline.check("S3")
+                if not chunk:
+                    return
+                self._sink.write(chunk)
+        except FlexibleChecksumError as err:
+            self._first = None
+            raise self._mismatch("of S3", str(err)) from None
+        except (BotoCoreError, HTTPError, OSError) as err:
+            self._deadline.check("S3")
+            if not (self._first and self._first.get("ETag")):
+                self._first = None
+            raise TryAgain(_broken(err, self.address)) from None
+
+    def _check(self, answer: GetObjectOutputTypeDef) -> None:
+        size = answer.get("ContentLength")
+        if size is not None and size != self._sink.size:
+            raise TryAgain(
+                SourceIncomplete(f"S3 sent {self._sink.size:,} bytes of {self.address}, not {size:,}")
+            )
+        stated = etag_md5(answer, self._bucket)
+        if stated is not None and stated != self._sink.md5:
+            raise self._mismatch("that is its ETag", f"ETag {stated}, MD5 {self._sink.md5}")
+        for name, got in (
+            ("ChecksumSHA256", bytes.fromhex(self._sink.sha256)),
+            ("ChecksumCRC32", self._sink.crc32.to_bytes(4, "big")),
+        ):
+            # botocore checks whole answers; after a resumption only the sum of the parts tells.
+            told = _full_object_checksum(answer, name)
+            if told is not None and told != base64.b64encode(got).decode():
+                raise self._mismatch("of S3", f"{name} {told}")
+        if self._md5 is not None and self._md5 != self._sink.md5:
+            raise self._mismatch("in the record", f"MD5 {self._md5}, but it is {self._sink.md5}")
+
+    def _mismatch(self, which: str, detail: str) -> TryAgain:
+        reason = f"the bytes of {self.address} are not those of the checksum {which}"
+        return TryAgain(SourceChecksumMismatch(reason, detail=one_line(detail)), Why.MISMATCH)
+
+    def _refusal(self, err: ClientError | BotoCoreError) -> FileError | TryAgain:
+        if not isinstance(err, ClientError):
+            return _call_failure(err, self.address)
+        code = str(err.response.get("Error", {}).get("Code", ""))
+        status = int(err.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        detail = one_line(str(err))
+        if code == "NoSuchKey" and status == 404:
+            return self._gone(detail)
+        if code == "NoSuchBucket":
+            return SourceUnavailable(f"the bucket {self._bucket} does not exist", detail=detail)
+        if code in ("PreconditionFailed", "InvalidRange") or status in (412, 416):
+            return TryAgain(SourceIncomplete(f"{self.address} changed while it was read", detail=detail))
+        if code == "InvalidObjectState":
+            return SourceError(f"{self.address} is archived and must be restored first", detail=detail)
+        if code in _UNUSABLE:
+            return UnusableRecord(f"S3 does not accept the name of {self.address} ({code})", detail=detail)
+        if status in _REFUSED or code in _CREDENTIALS:
+            return SourceForbidden(
+                f"S3 refuses to give {self.address} ({code}, HTTP {status})", detail=detail
+            )
+        if status >= 500 or status in (404, 408, 429) or code in ("SlowDown", "RequestTimeout"):
+            # After botocore's own retries.
+            return SourceUnavailable(
+                f"S3 kept failing for {self.address} ({code}, HTTP {status})", detail=detail
+            )
+        return SourceError(f"S3 does not give {self.address} ({code}, HTTP {status})", detail=detail)
+
+    def _gone(self, detail: str) -> FileError | TryAgain:
+        if not self._bucket_exists():
+            return SourceUnavailable(f"the bucket {self._bucket} does not answer as one", detail=detail)
+        return TryAgain(
+            SourceUnavailable(
+                f"S3 says that {self.address} does not exist, which a second try did not confirm",
+                detail=detail,
+            ),
+            Why.GONE,
+            confirmed=SourceGone(f"S3 says twice that {self.address} does not exist", detail=detail),
+        )
+
+    def _bucket_exists(self) -> bool:
+        try:
+            self._client.head_bucket(Bucket=self._bucket)
+        except ClientError as err:
+            # A role that may read objects need not be allowed to look at their bucket.
+            return err.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in _REFUSED
+        except BotoCoreError:
+            return False
+        return True
+
+
+def s3_names(bucket: str | None, key: str | None) -> tuple[str, str]:
+    """The bucket and key of a record.
+
+    Raises
+    ------
+    UnusableRecord
+        One of them is missing.
+    """
+    for value, name in ((bucket, "sourceBucketName"), (key, "sourceFilePath")):
+        if not value or not value.strip():
+            raise UnusableRecord(f"the record has no {name}")
+    return str(bucket).strip(), str(key)
+
+
+def _full_object_checksum(answer: Mapping[str, Any], name: str) -> str | None:
+    told = answer.get(name)
+    whole = answer.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
+    return str(told) if told and whole and "-" not in str(told) else None
+
+
+def _call_failure(err: BotoCoreError, address: str) -> FileError:
+    detail = one_line(f"{type(err).__name__}: {err}")
+    if isinstance(err, ParamValidationError):
+        return UnusableRecord(f"S3 does not accept the name of {address}", detail=detail)
+    if isinstance(err, (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)):
+        return SourceForbidden(
+            f"there are no AWS credentials to read {address} with", detail=type(err).__name__
+        )
+    if isinstance(err, (ConnectTimeoutError, ReadTimeoutError)):
+        return SourceTimeout(f"S3 did not answer in time for {address}", detail=detail)
+    return SourceUnavailable(f"S3 cannot be reached for {address}", detail=detail)
+
+
+def _broken(err: Exception, address: str) -> FileError:
+    detail = one_line(f"{type(err).__name__}: {err}")
+    if isinstance(err, ReadTimeoutError):
+        return SourceTimeout(f"S3 fell silent in the middle of {address}", detail=detail)
+    if isinstance(err, IncompleteReadError) or "IncompleteRead" in str(err):
+        return SourceIncomplete(f"S3 sent fewer bytes of {address} than it had said", detail=detail)
+    return SourceUnavailable(f"the connection to S3 broke in the middle of {address}", detail=detail)

@@ -1,0 +1,266 @@
+"""The web client of the sources: urllib3, connected to checked addresses only.
+
+No proxies, cookies or netrc: the environment of the process decides nothing about where a request
+goes. Redirects are followed here, step by step, so that each is checked like the first address.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, ClassVar
+
+import certifi
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    IncompleteRead,
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+    SSLError,
+)
+from urllib3.response import BaseHTTPResponse
+from urllib3.util import Timeout, create_urllib3_context
+
+from marble_images.errors import FileError, SourceError, SourceIncomplete, SourceTimeout, SourceUnavailable
+from marble_images.sources.addresses import AddressGuard, WebAddress
+from marble_images.sources.retry import Deadline, TryAgain, current_watchdog
+from marble_images.sources.settings import FetchSettings
+
+MAX_REDIRECTS = 5
+_REDIRECTS = {301, 302, 303, 307, 308}
+_SMALL_BODY = 64 * 1024
+_POOLS = 32
+_CONNECTIONS_A_HOST = 16
+
+Headers = Callable[[WebAddress, bool], Mapping[str, str]]
+"""Headers for an address; the flag says whether all addresses so far were of the first one's host."""
+
+
+class _Guarded:
+    """What both kinds of connection add to urllib3's: checked addresses, and the watchdog's hand."""
+
+    guard: ClassVar[AddressGuard]
+
+    def _new_conn(self: Any) -> socket.socket:
+        # The one place where urllib3 resolves a name: what is checked is what is connected to.
+        try:
+            addresses = self.guard.resolve(self._dns_host, self.port)
+        except socket.gaierror as err:
+            raise NameResolutionError(self.host, self, err) from err
+        failure = OSError("the name has no address")
+        for family, sockaddr in addresses:
+            connected = _connect(family, sockaddr, self.timeout, self.socket_options)
+            if isinstance(connected, socket.socket):
+                return connected
+            failure = connected
+        if isinstance(failure, TimeoutError):
+            raise ConnectTimeoutError(self, f"no connection within {self.timeout} s") from failure
+        raise NewConnectionError(self, f"no connection: {failure.strerror or failure}") from failure
+
+    def connect(self: Any) -> None:
+        super().connect()  # type: ignore[misc]
+        _let_watch(self.sock)
+
+    def request(self: Any, *args: Any, **kwargs: Any) -> None:
+        _let_watch(self.sock)
+        super().request(*args, **kwargs)  # type: ignore[misc]
+
+
+def _connect(family: int, sockaddr: tuple[Any, ...], timeout: Any, options: Any) -> socket.socket | OSError:
+    sock = None
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        for option in options or ():
+            sock.setsockopt(*option)
+        sock.settimeout(timeout)
+        sock.connect(sockaddr)
+    except OSError as err:
+        if sock is not None:
+            sock.close()
+        return err
+    return sock
+
+
+def _let_watch(sock: socket.socket | None) -> None:
+    watchdog = current_watchdog()
+    if watchdog is not None and sock is not None:
+        # The base class's method: SSLSocket.shutdown would unwrap TLS under the reader's feet.
+        watchdog.watch(partial(socket.socket.shutdown, sock, socket.SHUT_RDWR))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response whose body is still to be read, and the address that gave it."""
+
+    response: BaseHTTPResponse
+    address: WebAddress
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.response.status
+
+    def small_body(self) -> bytes:
+        """At most 64 KiB of the body, for error messages; the connection is given up or reused."""
+        parts: list[bytes] = []
+        try:
+            while sum(map(len, parts)) < _SMALL_BODY and (part := self.response.read1(_SMALL_BODY)):
+                parts.append(part)
+        except (HTTPError, OSError):
+            pass
+        finally:
+            # Closes the connection unless its body was read to the end and it is back in the pool.
+            self.response.close()
+        return b"".join(parts)[:_SMALL_BODY]
+
+
+class WebClient:
+    """Opens web addresses for many threads, with pooled connections.
+
+    Parameters
+    ----------
+    guard
+        What may be connected to, at the first address and after every redirect.
+    """
+
+    def __init__(self, settings: FetchSettings, guard: AddressGuard) -> None:
+        _keep_queries_out_of_logs()
+        self._settings = settings
+        self._guard = guard
+        plain = type("GuardedHTTPConnection", (_Guarded, HTTPConnection), {"guard": guard})
+        secure = type("GuardedHTTPSConnection", (_Guarded, HTTPSConnection), {"guard": guard})
+        self._pools = urllib3.PoolManager(
+            num_pools=_POOLS, maxsize=_CONNECTIONS_A_HOST, ssl_context=_ssl_context()
+        )
+        self._pools.pool_classes_by_scheme = {
+            "http": type("GuardedHTTPPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+            "https": type("GuardedHTTPSPool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
+        }
+
+    def get(self, address: WebAddress, headers: Headers, deadline: Deadline) -> Answer:
+        """GET an address and follow its redirects; the body is not read yet.
+
+        Raises
+        ------
+        UnsafeAddress
+            The address, or one that it redirects to, must not be opened.
+        TryAgain
+            No connection, or no answer.
+        SourceError
+            Too many redirects, or one that leads nowhere.
+        """
+        first, home = address.authority, True
+        for _ in range(MAX_REDIRECTS + 1):
+            self._guard.check(address)
+            home = home and address.authority == first
+            answer = self._get_one(address, headers(address, home), deadline)
+            if answer.status not in _REDIRECTS:
+                return answer
+            answer.small_body()
+            location = answer.response.headers.get("Location")
+            if not location:
+                raise SourceError(
+                    f"{address.host} answered HTTP {answer.status}, a redirect that leads nowhere"
+                )
+            address = address.join(location)
+        raise SourceError(f"{first} redirects more than {MAX_REDIRECTS} times")
+
+    def _get_one(self, address: WebAddress, headers: Mapping[str, str], deadline: Deadline) -> Answer:
+        deadline.check(address.host)
+        left = max(deadline.remaining, 0.001)
+        timeout = Timeout(
+            connect=min(self._settings.connect_timeout, left), read=min(self._settings.read_timeout, left)
+        )
+        sent = {"User-Agent": user_agent(), "Accept": "*/*", "Accept-Encoding": "identity", **headers}
+        try:
+            pool = self._pools.connection_from_host(address.host, address.port, address.scheme)
+            response = pool.urlopen(
+                "GET",
+                address.target,
+                headers=sent,
+                retries=False,
+                redirect=False,
+                timeout=timeout,
+                preload_content=False,
+                decode_content=False,
+            )
+        except (HTTPError, OSError) as err:
+            raise network_fault(err, address.host, deadline) from None
+        return Answer(response, address)
+
+
+def network_fault(err: Exception, host: str, deadline: Deadline) -> FileError | TryAgain:
+    """What a failure of urllib3 means; to be raised."""
+    detail = f"{type(err).__name__}: {err}"
+    if not deadline.remaining:
+        return SourceTimeout(f"{host} did not deliver the file within {deadline.seconds:g} s", detail=detail)
+    if isinstance(err, SSLError):
+        reason = f"no safe connection to {host}: {_tls_reason(err)}"
+        if isinstance(err.args[0] if err.args else None, ssl.SSLCertVerificationError):
+            return SourceUnavailable(reason, detail=detail)
+        return TryAgain(SourceUnavailable(reason, detail=detail))
+    if isinstance(err, NameResolutionError):
+        return TryAgain(SourceUnavailable(f"the name {host} is not known", detail=detail))
+    if isinstance(err, ConnectTimeoutError):
+        return TryAgain(SourceTimeout(f"no connection to {host} in time", detail=detail))
+    if isinstance(err, NewConnectionError):
+        return TryAgain(SourceUnavailable(f"no connection to {host}", detail=detail))
+    if isinstance(err, (ReadTimeoutError, TimeoutError)):
+        return TryAgain(SourceTimeout(f"{host} fell silent", detail=detail))
+    if isinstance(err, IncompleteRead) or _cut_short(err):
+        return TryAgain(SourceIncomplete(f"{host} sent fewer bytes than it had said", detail=detail))
+    return TryAgain(SourceUnavailable(f"the connection to {host} broke", detail=detail))
+
+
+def _cut_short(err: Exception) -> bool:
+    return isinstance(err, ProtocolError) and any(isinstance(arg, IncompleteRead) for arg in err.args)
+
+
+def _tls_reason(err: SSLError) -> str:
+    cause = err.args[0] if err.args else err
+    return getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or "TLS failed"
+
+
+@cache
+def user_agent() -> str:
+    """How the pipeline names itself to web servers."""
+    try:
+        return f"marble-images/{version('marble-images')}"
+    except PackageNotFoundError:
+        return "marble-images"
+
+
+def _ssl_context() -> ssl.SSLContext:
+    context = create_urllib3_context()
+    # The machine's own authorities (SSL_CERT_FILE included), and the usual ones where it has none.
+    context.load_default_certs()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+class _NoQueries(logging.Filter):
+    """Takes the query out of urllib3's debug lines: after a redirect it may be a signature."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                arg.partition("?")[0] if isinstance(arg, str) and arg.startswith("/") else arg
+                for arg in record.args
+            )
+        return True
+
+
+@cache
+def _keep_queries_out_of_logs() -> None:
+    logging.getLogger("urllib3.connectionpool").addFilter(_NoQueries())
