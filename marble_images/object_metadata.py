@@ -1,0 +1,159 @@
+"""What the objects of the image bucket say of themselves in their S3 metadata."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+from marble_images.errors import PublishError
+
+if TYPE_CHECKING:
+    from marble_images.pyramid.model import Box, Pyramid
+
+PYRAMID_CONTENT_TYPE = "image/tiff"
+
+PREFIX = "marble-"
+"""How the names of our own metadata begin; the IIIF server's have no prefix."""
+
+# S3 counts the bytes of all names and values of user metadata.
+_METADATA_LIMIT = 2048
+
+
+def encode_metadata(values: Mapping[str, str]) -> dict[str, str]:
+    """Metadata that survives HTTP headers: names in lower case, values percent-encoded, no empty ones.
+
+    Raises
+    ------
+    PublishError
+        It is larger than the 2048 bytes that S3 takes.
+    """
+    encoded = {
+        name.lower(): quote(value, safe="/:=+,;@", errors="surrogatepass")
+        for name, value in values.items()
+        if value
+    }
+    if sum(len(name) + len(value) for name, value in encoded.items()) > _METADATA_LIMIT:
+        raise PublishError(f"the object's metadata is over S3's limit of {_METADATA_LIMIT} bytes")
+    return encoded
+
+
+def decode_metadata(stored: Mapping[str, str]) -> dict[str, str]:
+    """What ``encode_metadata`` was given."""
+    return {name.lower(): unquote(value, errors="surrogatepass") for name, value in stored.items()}
+
+
+@dataclass(frozen=True)
+class Published:
+    """An object of the image bucket, as a HEAD shows it.
+
+    Attributes
+    ----------
+    size
+        Bytes.
+    crc32
+        Base64 of the CRC-32 of the whole object, if the server keeps one.
+    metadata
+        The user metadata, decoded.
+    superseded
+        Another upload replaced ours before we looked: everything here is of that other object.
+    """
+
+    key: str
+    uri: str
+    size: int
+    etag: str
+    content_type: str | None = None
+    crc32: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    last_modified: datetime | None = None
+    superseded: bool = False
+
+    @property
+    def width(self) -> int | None:
+        """Pixels of the largest level, if the metadata says it."""
+        return _count(self.metadata.get("width"))
+
+    @property
+    def height(self) -> int | None:
+        """Pixels of the largest level, if the metadata says it."""
+        return _count(self.metadata.get("height"))
+
+    @property
+    def levels(self) -> int | None:
+        """Levels of the pyramid, if the metadata says it."""
+        return _count(self.metadata.get("pages"))
+
+    @property
+    def tile_size(self) -> int | None:
+        """Pixels of a tile's side, if the metadata says it."""
+        return _count(self.metadata.get("tilesize"))
+
+
+def pyramid_metadata(
+    pyramid: Pyramid,
+    *,
+    fingerprint: str,
+    source_sha256: str,
+    rules_version: str,
+    box: Box,
+    copyrighted: bool = False,
+    version: str | None = None,
+) -> dict[str, str]:
+    """The metadata of a pyramid: what the IIIF server reads, and what the pyramid was made from.
+
+    Parameters
+    ----------
+    pyramid
+        Gives ``width``, ``height``, ``pages`` (levels, the largest included), ``tilesize`` and the
+        profile.
+    fingerprint, source_sha256
+        Of the source: as the queue's record tells it, and of its bytes.
+    rules_version, box, copyrighted
+        How it was made: the version of the rules, the box it had to fit, and whether for copyright.
+    version
+        Of this package.
+    """
+    return {
+        "width": str(pyramid.width),
+        "height": str(pyramid.height),
+        "pages": str(pyramid.levels),
+        "tilesize": str(pyramid.tile_size),
+        f"{PREFIX}source-sha256": source_sha256,
+        f"{PREFIX}copyrighted": "true" if copyrighted else "false",
+        **({f"{PREFIX}version": version} if version else {}),
+        **_identity(fingerprint, pyramid.profile, rules_version, box),
+    }
+
+
+def is_current(
+    published: Published | None,
+    *,
+    fingerprint: str,
+    profile: str,
+    rules_version: str,
+    box: Box,
+) -> bool:
+    """Whether a pyramid is the one that would be made again; takes what ``ImageBucket.head`` gave."""
+    if published is None or published.size == 0 or published.content_type != PYRAMID_CONTENT_TYPE:
+        return False
+    if None in (published.width, published.height, published.levels, published.tile_size):
+        return False
+    wanted = _identity(fingerprint, profile, rules_version, box)
+    return all(published.metadata.get(name) == value for name, value in wanted.items())
+
+
+def _identity(fingerprint: str, profile: str, rules_version: str, box: Box) -> dict[str, str]:
+    return {
+        f"{PREFIX}fingerprint": fingerprint,
+        f"{PREFIX}profile": profile,
+        f"{PREFIX}rules": rules_version,
+        f"{PREFIX}box": f"{box.width}x{box.height}",
+    }
+
+
+def _count(text: str | None) -> int | None:
+    return int(text) if text is not None and re.fullmatch(r"[1-9][0-9]{0,9}", text) else None

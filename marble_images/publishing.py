@@ -1,0 +1,284 @@
+"""The image bucket: pyramids and PDF copies, verified after they were sent.
+
+A single PUT, and the completion of a multipart upload, replaces an object and its metadata in one
+step. So of two runs that publish the same key at once one wins whole, and a reader never sees the
+bytes of one with the metadata of the other.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import threading
+import uuid
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+
+from marble_images.errors import PublishError
+from marble_images.object_keys import key_collisions, object_key
+from marble_images.object_metadata import (
+    PREFIX,
+    PYRAMID_CONTENT_TYPE,
+    Published,
+    decode_metadata,
+    encode_metadata,
+    is_current,
+    pyramid_metadata,
+)
+from marble_images.s3_errors import MISSING, S3_ERRORS, error_code, explain
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
+
+__all__ = [
+    "PDF_CONTENT_TYPE",
+    "PYRAMID_CONTENT_TYPE",
+    "S3_CONFIG",
+    "ImageBucket",
+    "Published",
+    "is_current",
+    "key_collisions",
+    "object_key",
+    "pyramid_metadata",
+    "s3_uri",
+]
+
+PDF_CONTENT_TYPE = "application/pdf"
+
+S3_CONFIG = Config(
+    connect_timeout=10,
+    read_timeout=60,
+    max_pool_connections=32,
+    retries={"mode": "standard", "total_max_attempts": 6},
+)
+"""How an S3 client of this package waits and retries: botocore's own machinery, with jitter."""
+
+_MULTIPART_BYTES = 64 * 2**20
+_PART_BYTES = 16 * 2**20
+_CHUNK_BYTES = 2**20
+
+_UPLOAD = f"{PREFIX}upload"
+
+
+def s3_uri(bucket: str, key: str) -> str:
+    """``s3://bucket/key``."""
+    return f"s3://{bucket}/{key}"
+
+
+class ImageBucket:
+    """The bucket that the IIIF server reads. May be used from many threads at once.
+
+    Parameters
+    ----------
+    client
+        A boto3 S3 client, best made with ``S3_CONFIG``.
+    bucket
+        Its name.
+    multipart_bytes, part_bytes
+        Objects from the first size on are sent in parts of the second.
+    """
+
+    def __init__(
+        self,
+        client: S3Client,
+        bucket: str,
+        *,
+        multipart_bytes: int = _MULTIPART_BYTES,
+        part_bytes: int = _PART_BYTES,
+    ) -> None:
+        self.bucket = bucket
+        self._client = client
+        self._multipart_bytes = multipart_bytes
+        self._part_bytes = part_bytes
+        self._seen = threading.Event()
+
+    def uri(self, key: str) -> str:
+        """The address of an object."""
+        return s3_uri(self.bucket, key)
+
+    def head(self, key: str) -> Published | None:
+        """What lies at a key, or ``None`` if nothing does.
+
+        Raises
+        ------
+        PublishError
+            The bucket does not exist, refuses access or fails.
+        """
+        try:
+            found = self._client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
+        except S3_ERRORS as error:
+            if error_code(error) not in MISSING:
+                raise self._failure(error) from None
+            self._check_bucket()
+            return None
+        return self._published(key, found)
+
+    def publish(self, path: Path, key: str, *, content_type: str, metadata: Mapping[str, str]) -> Published:
+        """Send a file and verify what the bucket then holds.
+
+        The CRC-32 of the whole file goes with it, so the server refuses bytes that changed on the way.
+        A HEAD then has to show our size, metadata and checksum; where a server keeps no checksum, the
+        ETag has to be the file's MD5 or, failing that, the object is read back.
+
+        Returns
+        -------
+        Published
+            What the HEAD showed. If ``superseded``, another run published at this key meanwhile: the
+            object is that run's, whole, and its size is in the metadata.
+
+        Raises
+        ------
+        PublishError
+            The bucket does not take the object, or does not hold what was sent.
+        """
+        upload = uuid.uuid4().hex
+        sent = encode_metadata({**metadata, _UPLOAD: upload})
+        size, crc32 = _size_and_crc32(path)
+        in_parts = size >= self._multipart_bytes
+        transfer = TransferConfig(
+            multipart_threshold=self._multipart_bytes,
+            multipart_chunksize=self._part_bytes,
+            max_concurrency=4,
+            # Threads pay off for parts only; one PUT needs none.
+            use_threads=in_parts,
+            preferred_transfer_client="classic",
+        )
+        extra: dict[str, Any] = {"ContentType": content_type, "Metadata": sent, "ChecksumCRC32": crc32}
+        try:
+            self._client.upload_file(str(path), self.bucket, key, ExtraArgs=extra, Config=transfer)
+        except S3_ERRORS as error:
+            raise self._failure(error) from None
+        except OSError as error:
+            raise PublishError("the file to publish could not be read", detail=str(error)) from None
+        held = self.head(key)
+        if held is None:
+            raise PublishError(f"the bucket {self.bucket} does not show the object that was sent")
+        if held.metadata.get(_UPLOAD) not in (None, upload):
+            return Published(**{**vars(held), "superseded": True})
+        self._verify(held, path, size=size, crc32=crc32, content_type=content_type, metadata=sent)
+        return held
+
+    def publish_pdf(self, path: Path, key: str, *, fingerprint: str, source_sha256: str) -> Published:
+        """Send a PDF's copy; to be done before its pyramid is published.
+
+        Raises
+        ------
+        PublishError
+            As for ``publish``.
+        """
+        # The pyramid's metadata is what tells a later run that a file is done. Published first, it
+        # would make a run that died before the copy look complete, and the copy would never follow.
+        metadata = {f"{PREFIX}fingerprint": fingerprint, f"{PREFIX}source-sha256": source_sha256}
+        return self.publish(path, key, content_type=PDF_CONTENT_TYPE, metadata=metadata)
+
+    def delete(self, key: str) -> None:
+        """Delete an object; one that is not there is no error.
+
+        Raises
+        ------
+        PublishError
+            The bucket does not exist, refuses access or fails.
+        """
+        try:
+            self._client.delete_object(Bucket=self.bucket, Key=key)
+        except S3_ERRORS as error:
+            raise self._failure(error) from None
+
+    def _published(self, key: str, found: HeadObjectOutputTypeDef) -> Published:
+        whole = found.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
+        crc32 = found.get("ChecksumCRC32")
+        return Published(
+            key=key,
+            uri=self.uri(key),
+            size=found["ContentLength"],
+            etag=found.get("ETag", "").strip('"'),
+            content_type=found.get("ContentType"),
+            # The checksum of checksums of a multipart upload ends in the number of parts.
+            crc32=crc32 if crc32 and whole and "-" not in crc32 else None,
+            metadata=decode_metadata(found.get("Metadata", {})),
+            last_modified=found.get("LastModified"),
+        )
+
+    def _verify(
+        self,
+        held: Published,
+        path: Path,
+        *,
+        size: int,
+        crc32: str,
+        content_type: str,
+        metadata: Mapping[str, str],
+    ) -> None:
+        where = f"the bucket {self.bucket}"
+        if held.size != size:
+            raise PublishError(f"{where} holds {held.size} of the {size} bytes that were sent")
+        if held.content_type != content_type:
+            raise PublishError(f"{where} holds the object as {held.content_type}, not as {content_type}")
+        expected = decode_metadata(metadata)
+        lost = sorted(name for name, value in expected.items() if held.metadata.get(name) != value)
+        if lost:
+            raise PublishError(f"{where} holds the object without its metadata ({', '.join(lost)})")
+        if not self._same_bytes(held, path, crc32):
+            raise PublishError(f"{where} holds other bytes than those that were sent")
+
+    def _same_bytes(self, held: Published, path: Path, crc32: str) -> bool:
+        if held.crc32 is not None:
+            return held.crc32 == crc32
+        if re.fullmatch(r"[0-9a-f]{32}", held.etag) and held.etag == _md5(path):
+            return True
+        try:
+            body = self._client.get_object(Bucket=self.bucket, Key=held.key, IfMatch=f'"{held.etag}"')["Body"]
+            with body:
+                return _crc32(body.iter_chunks(_CHUNK_BYTES)) == crc32
+        except S3_ERRORS as error:
+            raise self._failure(error) from None
+
+    def _check_bucket(self) -> None:
+        # A HEAD gives the same 404 for a missing object and for a missing bucket.
+        if self._seen.is_set():
+            return
+        try:
+            self._client.head_bucket(Bucket=self.bucket)
+        except S3_ERRORS as error:
+            if error_code(error) in MISSING | {"NoSuchBucket"}:
+                raise PublishError(f"the bucket {self.bucket} does not exist") from None
+            if not error_code(error):
+                raise self._failure(error) from None
+        self._seen.set()
+
+    def _failure(self, error: BaseException) -> PublishError:
+        return PublishError(explain(error, bucket=self.bucket), detail=str(error))
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            yield chunk
+
+
+def _crc32(chunks: Iterator[bytes]) -> str:
+    value = 0
+    for chunk in chunks:
+        value = zlib.crc32(chunk, value)
+    return base64.b64encode(value.to_bytes(4, "big")).decode("ascii")
+
+
+def _size_and_crc32(path: Path) -> tuple[int, str]:
+    try:
+        return path.stat().st_size, _crc32(_chunks(path))
+    except OSError as error:
+        raise PublishError("the file to publish could not be read", detail=str(error)) from None
+
+
+def _md5(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    for chunk in _chunks(path):
+        digest.update(chunk)
+    return digest.hexdigest()
