@@ -27,7 +27,7 @@ from marble_images.sources.lazy import Lazy
 from marble_images.sources.retry import Deadline
 from marble_images.sources.s3 import S3Download, s3_names
 from marble_images.sources.settings import FetchSettings
-from marble_images.sources.web import WebClient
+from marble_images.sources.web import WebClient, tls_context
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -66,12 +66,13 @@ class SourceFetcher:
         self._drive_token = DriveToken(google_credentials, settings)
         self._budget = DiskBudget(settings.free_space_reserve)
         self._guard = AddressGuard(settings.allowed_hosts, settings.allowed_ports)
-        self._web = WebClient(settings, self._guard)
+        tls = tls_context()
+        self._web = WebClient(settings, self._guard, tls)
         self._curate_host = split_host(settings.curate_host)
         # The API's host is the operator's choice, not a record's.
         api = urlsplit(settings.drive_api_url).netloc
         self._drive_web = WebClient(
-            settings, AddressGuard(settings.allowed_hosts | {api}, settings.allowed_ports)
+            settings, AddressGuard(settings.allowed_hosts | {api}, settings.allowed_ports), tls
         )
 
     def fetch(self, file: ChangedFile, folder: Path) -> SourceFile:

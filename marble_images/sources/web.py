@@ -132,17 +132,17 @@ class WebClient:
     ----------
     guard
         What may be connected to, at the first address and after every redirect.
+    tls
+        How the names of https servers are verified.
     """
 
-    def __init__(self, settings: FetchSettings, guard: AddressGuard) -> None:
+    def __init__(self, settings: FetchSettings, guard: AddressGuard, tls: ssl.SSLContext) -> None:
         _keep_queries_out_of_logs()
         self._settings = settings
         self._guard = guard
         plain = type("GuardedHTTPConnection", (_Guarded, HTTPConnection), {"guard": guard})
         secure = type("GuardedHTTPSConnection", (_Guarded, HTTPSConnection), {"guard": guard})
-        self._pools = urllib3.PoolManager(
-            num_pools=_POOLS, maxsize=_CONNECTIONS_A_HOST, ssl_context=_ssl_context()
-        )
+        self._pools = urllib3.PoolManager(num_pools=_POOLS, maxsize=_CONNECTIONS_A_HOST, ssl_context=tls)
         self._pools.pool_classes_by_scheme = {
             "http": type("GuardedHTTPPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
             "https": type("GuardedHTTPSPool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
@@ -241,9 +241,10 @@ def user_agent() -> str:
         return "marble-images"
 
 
-def _ssl_context() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
+    """TLS 1.2 and later, names verified by the machine's authorities and the usual ones."""
     context = create_urllib3_context()
-    # The machine's own authorities (SSL_CERT_FILE included), and the usual ones where it has none.
+    # A machine's own store (SSL_CERT_FILE included) may know an institution's authority, or none at all.
     context.load_default_certs()
     context.load_verify_locations(certifi.where())
     return context

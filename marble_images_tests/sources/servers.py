@@ -231,19 +231,13 @@ def silent(seconds: float = 20) -> Step:
     return step
 
 
-def drip(body: bytes, *, pause: float = 0.02, headers_too: bool = False, framed: bool = True) -> Step:
-    """One byte after another, for ever."""
+def drip(rest: bytes, start: bytes = b"", *, pause: float = 0.02) -> Step:
+    """``start`` at once, then one byte of ``rest`` after another."""
 
     def step(exchange: Exchange) -> None:
-        head = b"HTTP/1.1 200 OK\r\n" + (f"Content-Length: {len(body)}\r\n".encode() if framed else b"")
         exchange.close_connection = True
-        if headers_too:
-            head += b"X-Filler: " + b"x" * 60_000
-            data = head
-        else:
-            exchange.wfile.write(head + b"\r\n")
-            data = body
-        for byte in data:
+        exchange.wfile.write(start)
+        for byte in rest:
             exchange.wfile.write(bytes([byte]))
             time.sleep(pause)
 
