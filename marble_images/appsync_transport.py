@@ -23,7 +23,7 @@ from gql.transport.exceptions import TransportConnectionFailed, TransportError, 
 from gql.transport.requests import RequestsHTTPTransport
 from graphql import DocumentNode, parse
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
-from tenacity.wait import wait_exponential_jitter
+from tenacity.wait import wait_exponential, wait_random
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
@@ -93,7 +93,7 @@ class AppSyncTransport:
         self._timeout = (connect_timeout, read_timeout)
         self._deadline = deadline_seconds
         self._attempts = attempts
-        self._backoff = wait_exponential_jitter(initial=backoff, max=longest_backoff, jitter=backoff)
+        self._backoff = wait_exponential(multiplier=backoff, max=longest_backoff) + wait_random(0, backoff)
         self._local = threading.local()
         self._clients: weakref.WeakSet[Client] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -139,19 +139,13 @@ class AppSyncTransport:
         session = self._session()
         with deadline(self._deadline) as watch:
             try:
-                data = session.execute(request)
+                return session.execute(request)
             except TransportQueryError as error:
                 raise self._answer_errors(error.errors) from None
             except TransportConnectionFailed as error:
                 raise self._no_answer(error.__cause__ or error, expired=watch.expired) from None
             except TransportError as error:
-                raise QueueUnavailable(
-                    f"AppSync at {self.host} answered with something that is no GraphQL answer",
-                    detail=self._scrub(one_line(str(error))),
-                ) from None
-        if not isinstance(data, dict):
-            raise QueueError(f"AppSync at {self.host} answered without data and without errors")
-        return data
+                raise self._no_answer(error, expired=watch.expired) from None
 
     def _session(self) -> SyncClientSession:
         session: SyncClientSession | None = getattr(self._local, "session", None)
@@ -160,7 +154,7 @@ class AppSyncTransport:
                 self.url,
                 headers={"x-api-key": self._api_key, "Accept": "application/json"},
                 timeout=cast("int", self._timeout),
-                json_deserialize=_json_object,
+                json_deserialize=_graphql_answer,
                 hooks={"response": self._check_status},
                 # The key would go along to wherever a redirect leads.
                 allow_redirects=False,
@@ -205,7 +199,9 @@ class AppSyncTransport:
             return QueueUnavailable(
                 f"{where} did not finish its answer in {self._deadline:g} s", detail=detail
             )
-        if isinstance(error, requests.ConnectTimeout):
+        if isinstance(error, TransportError):
+            reason = f"{where} answered with something that is no GraphQL answer"
+        elif isinstance(error, requests.ConnectTimeout):
             reason = f"{where} could not be reached in {self._timeout[0]:g} s"
         elif isinstance(error, requests.Timeout):
             reason = f"{where} did not answer in {self._timeout[1]:g} s"
@@ -278,6 +274,13 @@ def _json_object(text: str) -> dict[str, Any]:
     answer = json.loads(text)
     if not isinstance(answer, dict):
         raise TypeError("a GraphQL answer is a JSON object")
+    return answer
+
+
+def _graphql_answer(text: str) -> dict[str, Any]:
+    answer = _json_object(text)
+    if not answer.get("errors") and not isinstance(answer.get("data"), dict):
+        raise TypeError("a GraphQL answer has data or errors")
     return answer
 
 
