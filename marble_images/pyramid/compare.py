@@ -1,0 +1,311 @@
+"""Says whether two pictures are the same picture, one shrunk from the other.
+
+Pictures are compared as means of blocks, so that a level is read once and kept small. Where means differ by
+more than storing them can explain, the tile is looked at pixel by pixel: another shrink kernel or the
+colour resolution of a lossy format explains a difference where the picture has fine detail, and only there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from marble_images.pyramid.tiles import Pixels
+
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+BLOCK = 8
+"""Side of a block, in pixels of the smaller picture."""
+
+# Share of the local contrast by which another shrink kernel moves the mean of 8 x 8 pixels: half is above
+# what nearest, median and Lanczos kernels do to noise and line art.
+_DETAIL_SHARE = 0.5
+# A tile's mean moves by at most 0.5 when halves are rounded up, and by 0.7 in JPEG and WebP.
+_MEAN_TOLERANCE = 1.25
+_WINDOW = 16
+
+
+def block_sums(pixels: Pixels, block: int) -> Floats:
+    """Sums of blocks of ``block`` x ``block`` pixels; the last row and column may be of smaller blocks.
+
+    (height, width, bands) becomes (ceil(height / block), ceil(width / block), bands).
+    """
+    if block == 1:
+        return pixels.astype(np.float32)
+    height, width, bands = pixels.shape
+    rows = _sum_groups(pixels.reshape(height, width * bands), block, np.uint16)
+    columns = _sum_groups(rows.reshape(-1, width, bands).transpose(1, 0, 2), block, np.uint32)
+    return columns.transpose(1, 0, 2).astype(np.float32)
+
+
+def _sum_groups(values: npt.NDArray[np.unsignedinteger], size: int, kind: type) -> npt.NDArray:
+    whole = len(values) // size * size
+    rest = values.shape[1:]
+    sums = values[:whole].reshape(whole // size, size, *rest).sum(axis=1, dtype=kind)
+    if whole == len(values):
+        return sums
+    return np.concatenate([sums, values[whole:].sum(axis=0, dtype=kind)[None]])
+
+
+def block_lengths(length: int, block: int) -> Floats:
+    """How many pixels of ``length`` each block covers."""
+    starts = np.arange(0, length, block)
+    return np.minimum(block, length - starts).astype(np.float32)
+
+
+def block_means(sums: Floats, width: int, height: int, block: int) -> Floats:
+    """Means of blocks from their sums."""
+    areas = np.outer(block_lengths(height, block), block_lengths(width, block))
+    return (sums / areas[..., None]).astype(np.float32)
+
+
+def pair_sums(sums: Floats) -> Floats:
+    """Sums of 2 x 2 neighbouring blocks."""
+    height, width, bands = sums.shape
+    padded = np.zeros((height + height % 2, width + width % 2, bands), np.float32)
+    padded[:height, :width] = sums
+    paired: Floats = padded.reshape(len(padded) // 2, 2, -1, 2, bands).sum(axis=(1, 3))
+    return paired
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """By how much means of blocks may differ, in 8-bit values, for how the pictures are stored.
+
+    Attributes
+    ----------
+    block
+        Of a whole block.
+    edge
+        Of a block that the picture's right or lower edge cuts, where the padding of the tile bleeds in.
+    edge_luma
+        Whether only brightness counts in those: stored at half resolution, colour mixes with the padding.
+    """
+
+    block: float
+    edge: float
+    edge_luma: bool
+
+
+# Measured as the largest difference between a level and the exact mean of the one above, over noise, line
+# art, checkerboards, stripes of one pixel, photographs and flat pictures of odd and even sizes.
+LOSSLESS = Tolerance(1.0, 1.0, edge_luma=False)  # 0.5: the mean of four is rounded
+FULL_COLOUR = Tolerance(3.0, 5.0, edge_luma=False)  # 1.7 and 1.9: JPEG of quality 90 in RGB
+HALF_COLOUR = Tolerance(8.0, 12.0, edge_luma=True)  # 7: JPEG of quality 75, WebP of quality 90
+
+
+def luma(pixels: Floats, *, ycbcr: bool) -> Floats:
+    """Brightness of a picture: its first band, or the weighted mean of red, green and blue."""
+    if ycbcr or pixels.shape[-1] == 1:
+        return pixels[..., 0]
+    return pixels @ np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def difference(lower: Floats, upper: Floats, whole: tuple[int, int], limit: Tolerance, ycbcr: bool) -> Floats:
+    """How far each block of ``lower`` is from ``upper``, as a multiple of what is tolerated.
+
+    Parameters
+    ----------
+    lower, upper
+        Means of the same blocks of both pictures: (rows, columns, bands).
+    whole
+        Rows and columns of blocks that no edge of the picture cuts.
+    """
+    apart: Floats = np.abs(lower - upper).max(axis=2)
+    cut = np.ones(apart.shape, np.bool_)
+    cut[: whole[0], : whole[1]] = False
+    if limit.edge_luma and cut.any():
+        bright = np.abs(luma(lower, ycbcr=ycbcr) - luma(upper, ycbcr=ycbcr))
+        apart = np.where(cut, bright, apart)
+    return apart / np.where(cut, np.float32(limit.edge), np.float32(limit.block))
+
+
+def shift_of_blocks(lower: Floats, upper: Floats, limit: Tolerance) -> tuple[float, float]:
+    """Estimate by how many blocks ``lower`` is shifted against ``upper``: (right, down).
+
+    Least squares of the difference on the picture's gradient, exact for shifts well below the size of what
+    is pictured; (0, 0) unless a shift explains at least half of a difference above the compression's.
+    """
+    if min(lower.shape[:2]) < 5:
+        return 0.0, 0.0
+    inner = np.s_[1:-2, 1:-2]
+    down, right = (np.gradient(upper, axis=axis)[inner].ravel() for axis in (0, 1))
+    apart = (lower - upper)[inner].ravel().astype(np.float64)
+    if np.sqrt(np.mean(apart**2)) < max(0.3, 0.15 * limit.block):
+        return 0.0, 0.0
+    basis = np.stack([right, down, np.ones_like(right)], axis=1).astype(np.float64)
+    solution, *_ = np.linalg.lstsq(basis.T @ basis, basis.T @ apart, rcond=1e-9)
+    left_over = np.sum((apart - basis @ solution) ** 2)
+    if left_over > 0.5 * np.sum((apart - apart.mean()) ** 2):
+        return 0.0, 0.0
+    return -float(solution[0]), -float(solution[1])
+
+
+def explain(lower: Pixels, upper: Pixels, limit: Tolerance, *, ycbcr: bool) -> str | None:
+    """Compare a tile with the same part of the level above, pixel by pixel.
+
+    Parameters
+    ----------
+    lower
+        (height, width, bands)
+    upper
+        (2 x height, 2 x width, bands)
+
+    Returns
+    -------
+    What is wrong, or ``None`` if detail too fine for the smaller picture explains the difference.
+    """
+    height, width = lower.shape[:2]
+    small = block_means(block_sums(lower, BLOCK), width, height, BLOCK)
+    large = block_means(block_sums(upper, 2 * BLOCK), 2 * width, 2 * height, 2 * BLOCK)
+    detail = spread(upper, 2 * BLOCK)
+    whole = (height // BLOCK, width // BLOCK)
+    allowed = 1 + _DETAIL_SHARE * _widest(detail) / limit.block
+    wrong = difference(small, large, whole, limit, ycbcr) > allowed
+    if wrong.any():
+        apart = np.abs(small - large).max(axis=2)[wrong].max()
+        return f"{_percent(wrong)} of it differs by up to {apart:.0f}"
+    offset = np.abs((small - large).mean(axis=(0, 1))).max()
+    if offset > _MEAN_TOLERANCE + _DETAIL_SHARE * detail.mean():
+        return f"it is off by {offset:.1f} throughout"
+    if not _alike(luma(small, ycbcr=ycbcr), luma(large, ycbcr=ycbcr), limit):
+        return "it shows something else"
+    halved = pair_sums(upper.astype(np.float32)) / np.float32(4)
+    right, down = _shift_of_pixels(luma(lower.astype(np.float32), ycbcr=ycbcr), luma(halved, ycbcr=ycbcr))
+    return f"it is shifted by {right} and {down} pixels" if right or down else None
+
+
+def suspicious(apart: Floats, lower: Floats, upper: Floats) -> bool:
+    """Whether a tile needs a look at its pixels: a block is too far off, or the tile is on the whole."""
+    return bool((apart > 1).any() or np.abs((lower - upper).mean(axis=(0, 1))).max() > _MEAN_TOLERANCE)
+
+
+def spread(pixels: Pixels, block: int) -> Floats:
+    """Standard deviation within each block, the largest of its bands: (rows, columns)."""
+    height, width, bands = pixels.shape
+    values = pixels.astype(np.uint16)
+    squares = _sum_groups((values * values).reshape(height, width * bands), block, np.uint32)
+    squares = _sum_groups(squares.reshape(-1, width, bands).transpose(1, 0, 2), block, np.uint32)
+    means = block_means(block_sums(pixels, block), width, height, block)
+    second = block_means(squares.transpose(1, 0, 2).astype(np.float32), width, height, block)
+    return np.sqrt(np.maximum(second - means**2, 0)).max(axis=2)
+
+
+def _widest(values: Floats) -> Floats:
+    """The largest value among each block and its eight neighbours: kernels reach across blocks."""
+    padded = np.pad(values, 1, mode="edge")
+    rows, columns = values.shape
+    shifted = [padded[i : i + rows, j : j + columns] for i in range(3) for j in range(3)]
+    return np.max(shifted, axis=0)
+
+
+def _alike(lower: Floats, upper: Floats, limit: Tolerance) -> bool:
+    """Whether windows of blocks that show something show the same; means alone cannot tell noise apart."""
+    for top in range(0, len(lower), _WINDOW):
+        for left in range(0, lower.shape[1], _WINDOW):
+            part = np.s_[top : top + _WINDOW, left : left + _WINDOW]
+            a, b = lower[part].ravel(), upper[part].ravel()
+            if a.size >= _WINDOW and b.std() > 2 * limit.block and correlation(a, b) < 0.5:
+                return False
+    return True
+
+
+def correlation(a: Floats, b: Floats) -> float:
+    """Pearson's correlation of two pictures; 0 if one of them is flat."""
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt(np.sum(a * a) * np.sum(b * b)))
+    return float(np.sum(a * b)) / scale if scale > 0 else 0.0
+
+
+def _shift_of_pixels(lower: Floats, upper: Floats) -> tuple[int, int]:
+    """By how many pixels ``lower`` is shifted against ``upper``, (right, down), (0, 0) if it is not.
+
+    Cross-correlation of the edges: a shift must match clearly better than no shift does. Half a pixel of
+    drift, which other ways of halving an odd size bring, matches about as well at 0 as at 1.
+    """
+    if min(lower.shape) < 32:
+        return 0, 0
+    reach = 12
+    window = np.outer(np.hanning(lower.shape[0] - 1), np.hanning(lower.shape[1] - 1))
+    spectra = []
+    for picture in (lower, upper):
+        edges = (picture[1:, 1:] - picture[:-1, 1:]) + 1j * (picture[1:, 1:] - picture[1:, :-1])
+        edges = (edges - edges.mean()) * window
+        norm = np.sqrt(np.sum(np.abs(edges) ** 2))
+        if norm < 1e-6:
+            return 0, 0
+        spectra.append(np.fft.fft2(edges / norm))
+    match = np.fft.ifft2(spectra[0] * spectra[1].conj()).real
+    near = np.roll(match, (reach, reach), axis=(0, 1))[: 2 * reach + 1, : 2 * reach + 1]
+    still = float(match[0, 0])
+    best = float(near.max())
+    row, column = np.unravel_index(near.argmax(), near.shape)
+    at = (int(column) - reach, int(row) - reach)
+    return at if best > 0.3 and still < 0.7 * best else (0, 0)
+
+
+def resized(means: Floats, width: int, height: int, box: tuple[float, float]) -> Floats:
+    """Shrink a picture, (rows, columns, bands), with a Lanczos kernel; ``box`` is what of it is covered."""
+    bands = [
+        Image.fromarray(np.ascontiguousarray(means[..., i])).resize(
+            (width, height), Image.Resampling.LANCZOS, box=(0, 0, *box)
+        )
+        for i in range(means.shape[2])
+    ]
+    return np.stack([np.asarray(b) for b in bands], axis=2)
+
+
+def unlike_reference(top: Floats, reference: Floats, detail: Floats | None) -> str | None:
+    """Compare a picture with its source; both are small, of one size, (rows, columns, bands).
+
+    Parameters
+    ----------
+    detail
+        How much of the pyramid's own detail each of those pixels stands for, (rows, columns): what is lost
+        when colour is stored at half resolution. ``None`` where colour is stored whole.
+
+    Returns
+    -------
+    What is wrong, or ``None``.
+    """
+    apart = np.abs(top - reference).max(axis=2)
+    contrast = _widest(reference.max(axis=2)) + _widest(-reference.min(axis=2))
+    lost = np.zeros_like(apart) if detail is None else _widest(detail)
+    tolerated = _REFERENCE_TOLERANCE if detail is None else _REFERENCE_TOLERANCE_HALF
+    wrong = apart > tolerated + _DETAIL_SHARE * contrast + lost
+    if wrong.mean() > 0.02 or _dense(wrong):
+        return f"{_percent(wrong)} of it differs by up to {apart[wrong].max():.0f}"
+    offset = np.abs((top - reference).mean(axis=(0, 1))).max()
+    if offset > tolerated * _MEAN_SHARE + lost.mean():
+        return f"it is off by {offset:.1f} throughout"
+    seen = reference.std(axis=(0, 1)).max()
+    if seen > _REFERENCE_TOLERANCE and correlation(top, reference) < 0.5:
+        return "it shows something else"
+    return None
+
+
+# Two kernels on the way from the source, and a lossy profile, move a mean of many pixels by less than 3.
+_REFERENCE_TOLERANCE = 8.0
+# 20: a picture of one pixel, with the padding of the tile in the same block of the codec.
+_REFERENCE_TOLERANCE_HALF = 32.0
+_MEAN_SHARE = 0.5
+
+
+def _dense(wrong: Mask) -> bool:
+    """Whether some window is wrong in more than a third of it, such as one tile of many."""
+    height, width = wrong.shape
+    for top in range(0, height, _WINDOW // 2):
+        for left in range(0, width, _WINDOW // 2):
+            part = wrong[top : top + _WINDOW // 2, left : left + _WINDOW // 2]
+            if part.size >= 4 and part.mean() > 1 / 3:
+                return True
+    return False
+
+
+def _percent(mask: Mask) -> str:
+    share = 100 * float(mask.mean())
+    return f"{share:.0f} %" if share >= 1 else f"{share:.2g} %"

@@ -1,0 +1,175 @@
+"""Reads the tiles of a pyramid without libtiff or libvips: the validator's own decoders.
+
+A reader that shares the writer's library shares its mistakes, and libtiff gives black for what it cannot
+decode. Here the stored bytes of each tile go straight to a decoder that fails on damage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+
+from marble_images.pyramid.tiff_tags import Page, TiffTags
+
+Pixels = npt.NDArray[np.uint8]
+
+DEFLATE, JPEG, ZSTD, WEBP = 8, 7, 50000, 50001
+COMPRESSIONS = {
+    1: "none",
+    5: "LZW",
+    6: "old-style JPEG",
+    JPEG: "JPEG",
+    DEFLATE: "deflate",
+    32773: "PackBits",
+    32946: "deflate (obsolete tag)",
+    34712: "JPEG 2000",
+    34887: "LERC",
+    34925: "LZMA",
+    ZSTD: "Zstandard",
+    WEBP: "WebP",
+    50002: "JPEG XL",
+}
+LOSSY = {JPEG, WEBP}
+HORIZONTAL = 2
+YCBCR = 6
+
+
+class TileError(Exception):
+    """A tile cannot be decoded; the message says why."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """What is needed to decode one level: a page whose structure was found sound.
+
+    Attributes
+    ----------
+    width, height, tile
+        Pixels; tiles are square.
+    bands
+        Samples a pixel, 1 or 3, 8 bits each.
+    compression, photometric, predictor
+        Values of those TIFF tags.
+    offsets, counts
+        Where each tile lies in the file and its bytes, row by row.
+    tables
+        JPEG tables that its tiles share.
+    """
+
+    width: int
+    height: int
+    tile: int
+    bands: int
+    compression: int
+    photometric: int
+    predictor: int
+    offsets: tuple[int, ...]
+    counts: tuple[int, ...]
+    tables: bytes
+
+    @property
+    def across(self) -> int:
+        """Tiles in a row."""
+        return -(-self.width // self.tile)
+
+    @property
+    def down(self) -> int:
+        """Tiles in a column."""
+        return -(-self.height // self.tile)
+
+    @property
+    def lossy(self) -> bool:
+        """Whether its compression changes pixels."""
+        return self.compression in LOSSY
+
+    @classmethod
+    def of_page(cls, page: Page) -> Level:
+        """Read a page's tags.
+
+        Raises
+        ------
+        TagError
+            A tag holds something else than it must.
+        """
+        return cls(
+            width=page.integer(256, 0),
+            height=page.integer(257, 0),
+            tile=page.integer(322, 0),
+            bands=page.integer(277, 1),
+            compression=page.integer(259, 1),
+            photometric=page.integer(262, 0),
+            predictor=page.integer(317, 1),
+            offsets=page.integers(324),
+            counts=page.integers(325),
+            tables=page.data(347),
+        )
+
+    def read(self, file: TiffTags, row: int, column: int) -> Pixels:
+        """Decode one tile, without its padding: (height, width, bands); YCbCr stays YCbCr.
+
+        Raises
+        ------
+        TagError
+            It lies outside the file.
+        TileError
+            It cannot be decoded, or not to the size that it must have.
+        """
+        index = row * self.across + column
+        data = file.read(self.offsets[index], self.counts[index])
+        try:
+            pixels = _DECODERS[self.compression](self, data)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise TileError(str(error)) from error
+        height = min(self.tile, self.height - row * self.tile)
+        width = min(self.tile, self.width - column * self.tile)
+        return pixels[:height, :width]
+
+    def shaped(self, raw: bytes | bytearray) -> Pixels:
+        """Decompressed bytes as pixels, the predictor undone."""
+        if len(raw) != self.tile * self.tile * self.bands:
+            raise TileError(f"it holds {len(raw)} bytes instead of {self.tile * self.tile * self.bands}")
+        pixels = np.frombuffer(raw, np.uint8).reshape(self.tile, self.tile, self.bands)
+        return imagecodecs.delta_decode(pixels, axis=-2) if self.predictor == HORIZONTAL else pixels
+
+
+def _deflate(level: Level, data: bytes) -> Pixels:
+    # libdeflate checks the stream's Adler-32; room for one byte more than due shows a stream that is longer.
+    return level.shaped(imagecodecs.deflate_decode(data, out=level.tile * level.tile * level.bands + 1))
+
+
+def _zstd(level: Level, data: bytes) -> Pixels:
+    return level.shaped(imagecodecs.zstd_decode(data, out=level.tile * level.tile * level.bands + 1))
+
+
+def _jpeg(level: Level, data: bytes) -> Pixels:
+    # libjpeg makes up what is missing with no more than a warning: a stream that was cut must be seen here.
+    if not data.rstrip(b"\0").endswith(b"\xff\xd9"):
+        raise TileError("its JPEG stream has no end")
+    space = None if level.bands == 1 else "YCBCR" if level.photometric == YCBCR else "RGB"
+    return _exact(
+        level,
+        imagecodecs.jpeg8_decode(data, tables=level.tables or None, colorspace=space, outcolorspace=space),
+    )
+
+
+def _webp(level: Level, data: bytes) -> Pixels:
+    return _exact(level, imagecodecs.webp_decode(data))
+
+
+def _exact(level: Level, pixels: Pixels) -> Pixels:
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    if pixels.dtype != np.uint8 or pixels.shape != (level.tile, level.tile, level.bands):
+        raise TileError(f"it decodes to {' x '.join(map(str, pixels.shape))} {pixels.dtype.name}")
+    return pixels
+
+
+_DECODERS: dict[int, Callable[[Level, bytes], Pixels]] = {
+    DEFLATE: _deflate,
+    ZSTD: _zstd,
+    JPEG: _jpeg,
+    WEBP: _webp,
+}
