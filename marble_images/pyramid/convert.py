@@ -118,7 +118,9 @@ def prepare(source: Path, options: ConvertOptions) -> Prepared:
         attempt = _attempt(reader, source, image_format, options, refusal)
         if isinstance(attempt, Prepared):
             return attempt
-        refusal = refusal or attempt
+        # "Not of a kind that I read" says less than what another reader found.
+        if refusal is None or isinstance(refusal, UnsupportedFormat):
+            refusal = attempt
     raise refusal or UnsupportedFormat(f"{image_format} images are not read")
 
 

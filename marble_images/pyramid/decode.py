@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import struct
+import zlib
 from dataclasses import dataclass, field
 from enum import Enum
 
-from marble_images.errors import CorruptImage, ImageError, ImageTooLarge, TruncatedImage
+from marble_images.errors import CorruptImage, ImageError, ImageTooLarge, NoDiskSpace, TruncatedImage
 from marble_images.formats import ImageFormat
 from marble_images.pyramid.model import ConvertOptions
-from marble_images.pyramid.vips import VipsImage, pyvips
+from marble_images.pyramid.vips import VipsImage
 
 
 class Space(str, Enum):
@@ -75,6 +79,23 @@ class Picture:
     warnings: tuple[str, ...] = field(default=())
 
 
+DECODER_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    SyntaxError,
+    EOFError,
+    AssertionError,
+    struct.error,
+    zlib.error,
+)
+"""What decoders written in Python raise on damaged files; memory errors are not among it."""
+
 _MISSING = re.compile(
     r"truncat|premature|end of (file|data|image|input)|\bEOF\b|unexpected end|read error|not enough|too short"
     r"|incomplete|insufficient|seek error|out of data|insufficent|broken data stream",
@@ -83,13 +104,27 @@ _MISSING = re.compile(
 
 
 def decoding_error(image_format: ImageFormat, problem: BaseException | str) -> ImageError:
-    """The error of a decoder that gave up: its own message goes into the detail only."""
+    """The error of a decoder that gave up: its own message goes into the detail only.
+
+    Raises
+    ------
+    NoDiskSpace
+        The decoder gave up because a temporary file found no room.
+    """
     if isinstance(problem, ImageError):
         return problem
     text = str(problem)
+    if _no_room(problem):
+        raise NoDiskSpace("no room for temporary files", detail=text)
     if _MISSING.search(text):
         return TruncatedImage(f"the {image_format} file is truncated", detail=text)
     return CorruptImage(f"the {image_format} file is damaged", detail=text or type(problem).__name__)
+
+
+def _no_room(problem: BaseException | str) -> bool:
+    if isinstance(problem, OSError):
+        return problem.errno in (errno.ENOSPC, errno.EDQUOT)
+    return os.strerror(errno.ENOSPC) in str(problem)
 
 
 def check_size(width: int, height: int, options: ConvertOptions) -> None:

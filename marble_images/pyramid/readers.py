@@ -7,7 +7,7 @@ from pathlib import Path
 
 from marble_images.errors import ImageError
 from marble_images.formats import ImageFormat
-from marble_images.pyramid import decode_jpeg, decode_vips
+from marble_images.pyramid import decode_jpeg, decode_tiff, decode_vips, fallback
 from marble_images.pyramid.decode import Picture
 from marble_images.pyramid.model import ConvertOptions
 
@@ -20,6 +20,13 @@ def _first(read: Callable[[Path, ImageFormat, ConvertOptions], Picture]) -> Read
 
 
 _VIPS = _first(decode_vips.read)
+_PILLOW = _first(fallback.read_pillow)
+_ONLY_PILLOW = (
+    *(ImageFormat.BMP, ImageFormat.PNM, ImageFormat.PSD, ImageFormat.ICO, ImageFormat.CUR, ImageFormat.ICNS),
+    *(ImageFormat.PCX, ImageFormat.DCX, ImageFormat.SGI, ImageFormat.SUN, ImageFormat.TGA, ImageFormat.QOI),
+    *(ImageFormat.DDS, ImageFormat.XBM, ImageFormat.XPM, ImageFormat.FLI, ImageFormat.MSP, ImageFormat.PCD),
+    *(ImageFormat.IM, ImageFormat.JPEG2000),
+)
 
 READERS: Mapping[ImageFormat, tuple[Reader, ...]] = {
     ImageFormat.JPEG: (_first(decode_jpeg.read), decode_jpeg.read_mildly),
@@ -27,4 +34,7 @@ READERS: Mapping[ImageFormat, tuple[Reader, ...]] = {
     ImageFormat.GIF: (_VIPS,),
     ImageFormat.WEBP: (_VIPS,),
     ImageFormat.AVIF: (_VIPS,),
+    ImageFormat.HEIC: (_first(fallback.read_heif),),
+    ImageFormat.TIFF: (_first(decode_tiff.read), _first(decode_tiff.read_array)),
+    **dict.fromkeys(_ONLY_PILLOW, (_PILLOW,)),
 }

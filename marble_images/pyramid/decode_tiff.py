@@ -1,0 +1,265 @@
+"""TIFF: plain kinds through libvips, all others through tifffile and imagecodecs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from marble_images.errors import CorruptImage, TruncatedImage, UnsupportedFormat
+from marble_images.formats import ImageFormat
+from marble_images.pyramid import tiff_pages as tiff
+from marble_images.pyramid.arrays import Array, new_array, row_slices, to_unsigned, to_vips
+from marble_images.pyramid.decode import DECODER_ERRORS, Alpha, Picture, Space, decoding_error
+from marble_images.pyramid.model import ConvertOptions
+from marble_images.pyramid.tiff_pages import TiffPicture
+from marble_images.pyramid.vips import VipsImage, pyvips
+
+_NONE, _CCITT_RLE, _FAX3, _FAX4, _LZW, _OLD_JPEG, _JPEG, _DEFLATE = range(1, 9)
+_PACKBITS, _OLD_DEFLATE, _THUNDERSCAN, _CCITT_RLEW = 32773, 32946, 32809, 32771
+_SGILOG, _SGILOG24 = 34676, 34677
+
+# libtiff has these always; of the others some builds write black pictures for want of a codec.
+_LIBTIFF_CODECS = {
+    *(_NONE, _CCITT_RLE, _FAX3, _FAX4, _LZW, _JPEG, _DEFLATE, _OLD_JPEG),
+    *(_PACKBITS, _OLD_DEFLATE, _THUNDERSCAN, _CCITT_RLEW, _SGILOG, _SGILOG24),
+}
+# Their decoders make up what is missing at the end of a piece: the file must hold all of it.
+_FORGIVING_CODECS = {_CCITT_RLE, _FAX3, _FAX4, _CCITT_RLEW, _JPEG, _OLD_JPEG, _THUNDERSCAN}
+
+_SPACES = {
+    tiff.MINISWHITE: Space.GREY,
+    tiff.MINISBLACK: Space.GREY,
+    tiff.MASK: Space.GREY,
+    tiff.RGB: Space.RGB,
+    tiff.PALETTE: Space.RGB,
+    tiff.YCBCR: Space.RGB,
+    tiff.SEPARATED: Space.CMYK,
+    tiff.CIELAB: Space.LAB,
+    tiff.ICCLAB: Space.LAB,
+}
+_ASSOCIATED_ALPHA, _STRAIGHT_ALPHA = 1, 2
+
+
+def read(path: Path, image_format: ImageFormat, options: ConvertOptions) -> Picture:
+    """Open a TIFF of a kind that libvips reads right; it is read from top to bottom as its pixels are used.
+
+    Raises
+    ------
+    UnsupportedFormat
+        It is of a kind for `read_array`.
+    ImageError
+        As `marble_images.pyramid.tiff_pages.open_tiff`.
+    """
+    with tiff.open_tiff(path, options) as picture:
+        if not _plain(picture):
+            raise UnsupportedFormat("TIFF images of this kind are not read")
+        arguments = {"page": picture.index, "subifd": picture.subifd, "unlimited": True}
+        try:
+            image = pyvips.Image.tiffload(str(path), access="sequential", fail_on="error", **arguments)
+        except pyvips.Error as problem:
+            raise decoding_error(image_format, problem) from problem
+        return _from_libvips(image, picture, image_format)
+
+
+def _plain(picture: TiffPicture) -> bool:
+    """Whether libvips' TIFF reader gives the right pixels: the kinds that were compared with tifffile."""
+    page, photometric = picture.page, picture.photometric
+    if page.compression not in _LIBTIFF_CODECS or not picture.unsigned or not _plain_extras(picture):
+        return False
+    if picture.significant_bits is not None and photometric == tiff.MINISWHITE:
+        return False
+    if photometric in (tiff.LOGL, tiff.LOGLUV):
+        return True
+    if photometric in (tiff.MINISWHITE, tiff.MINISBLACK):
+        return picture.bits in (8, 16) or (picture.bits in (1, 2, 4) and picture.samples == 1)
+    if photometric == tiff.PALETTE:
+        return picture.bits in (1, 2, 4, 8) and picture.samples == 1
+    if photometric == tiff.YCBCR:
+        return picture.bits == 8 and picture.samples == 3
+    if photometric == tiff.SEPARATED:
+        return picture.bits in (8, 16) and picture.samples >= 4 and picture.ink_set == 1
+    return photometric == tiff.RGB and picture.bits in (8, 16) and picture.samples >= 3
+
+
+def _plain_extras(picture: TiffPicture) -> bool:
+    """Whether the samples after the colours are none, or one alpha, or none of which is alpha."""
+    extras = picture.extra_samples
+    beyond = picture.samples - _SPACES.get(picture.photometric, Space.RGB).bands
+    if extras is None:
+        return beyond <= 0
+    return len(extras) == beyond and (not any(extras) or len(extras) == 1)
+
+
+def _from_libvips(image: VipsImage, picture: TiffPicture, image_format: ImageFormat) -> Picture:
+    space = _SPACES.get(picture.photometric, Space.LINEAR)
+    if space is Space.LINEAR:
+        image = image.colourspace("scrgb")
+    elif image.format not in ("uchar", "ushort"):
+        raise UnsupportedFormat("TIFF images of this kind are not read")
+    if image.bands < space.bands:
+        raise CorruptImage("the TIFF file has fewer samples than its colours need")
+    bits = picture.significant_bits
+    maximum = 2.0**bits - 1 if bits else 65535.0 if image.format == "ushort" else 255.0
+    # libvips divides associated alpha out itself.
+    alpha = Alpha.STRAIGHT if any(picture.extra_samples or ()) else Alpha.NONE
+    return _picture(image, space, alpha, maximum, picture, image_format, ())
+
+
+def _picture(
+    image: VipsImage,
+    space: Space,
+    alpha: Alpha,
+    maximum: float,
+    picture: TiffPicture,
+    image_format: ImageFormat,
+    warnings: tuple[str, ...],
+) -> Picture:
+    return Picture(
+        image=image,
+        space=space,
+        format=image_format,
+        width=int(picture.page.imagewidth),
+        height=int(picture.page.imagelength),
+        alpha=alpha,
+        maximum=maximum,
+        pages=picture.pages,
+        orientation=picture.orientation,
+        profile=picture.profile,
+        warnings=warnings,
+    )
+
+
+def read_array(path: Path, image_format: ImageFormat, options: ConvertOptions) -> Picture:
+    """Decode a TIFF of an unusual kind completely, piece by piece, into an array.
+
+    Raises
+    ------
+    UnsupportedFormat
+        Its compression or its colours are not known.
+    TruncatedImage, CorruptImage
+        A piece is missing, short or damaged.
+    """
+    with tiff.open_tiff(path, options) as picture:
+        space = _SPACES.get(picture.photometric)
+        _check_kind(picture, space)
+        assert space is not None
+        try:
+            samples = _decode(picture)
+            return _interpret(samples, space, picture, image_format)
+        except DECODER_ERRORS as problem:
+            raise decoding_error(image_format, problem) from problem
+
+
+def _check_kind(picture: TiffPicture, space: Space | None) -> None:
+    page = picture.page
+    if space is None:
+        raise UnsupportedFormat(
+            f"TIFF images of the photometric interpretation {picture.photometric} are not read"
+        )
+    if picture.photometric == tiff.SEPARATED and (picture.ink_set != 1 or picture.samples < 4):
+        raise UnsupportedFormat("TIFF images of inks other than CMYK are not read")
+    if picture.photometric != tiff.PALETTE and picture.samples < space.bands:
+        raise CorruptImage("the TIFF file has fewer samples than its colours need")
+    if picture.photometric == tiff.YCBCR and page.compression not in (_JPEG, _OLD_JPEG):
+        raise UnsupportedFormat("TIFF images of this kind of YCbCr are not read")
+
+
+def _decode(picture: TiffPicture) -> Array:
+    """All samples of a page, shape (height, width, samples).
+
+    Raises
+    ------
+    TruncatedImage
+        A piece is missing, or cut and of a compression whose decoder makes up the rest.
+    """
+    page = picture.page
+    if page.compression in _FORGIVING_CODECS and any(
+        offset + count > picture.size
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)
+    ):
+        raise TruncatedImage("the TIFF file is truncated")
+    height, width = int(page.imagelength), int(page.imagewidth)
+    out: Array | None = None
+    separate = int(page.planarconfig) == 2 and picture.samples > 1
+    for piece, (sample, _depth, top, left, _contiguous), _shape in page.segments(maxworkers=1, sort=True):
+        if piece is None:
+            raise TruncatedImage("the TIFF file is truncated")
+        if out is None:
+            out = new_array((height, width, picture.samples), piece.dtype)
+        block = piece[0, : height - top, : width - left]
+        place = slice(top, top + block.shape[0]), slice(left, left + block.shape[1])
+        if separate:
+            out[place[0], place[1], sample] = block[:, :, 0]
+        else:
+            out[place[0], place[1]] = block
+    if out is None:
+        raise CorruptImage("the TIFF file has a page without picture data")
+    return out
+
+
+def _interpret(samples: Array, space: Space, picture: TiffPicture, image_format: ImageFormat) -> Picture:
+    photometric = picture.photometric
+    if photometric == tiff.PALETTE:
+        expanded = _expand_palette(samples, picture)
+        return _picture(to_vips(expanded), space, Alpha.NONE, 65535.0, picture, image_format, ())
+    if space is Space.LAB:
+        return _picture(to_vips(_lab(samples, picture)), space, Alpha.NONE, 1.0, picture, image_format, ())
+    bits = picture.significant_bits or picture.bits or None
+    unsigned, maximum, warnings = to_unsigned(samples, space.bands, bits=bits)
+    band, alpha = _alpha(unsigned, space, picture)
+    if photometric == tiff.MINISWHITE:
+        unsigned[:, :, 0] = unsigned.dtype.type(maximum) - unsigned[:, :, 0]
+    chosen = [*range(space.bands), *([] if band is None else [band])]
+    if len(chosen) < unsigned.shape[2]:
+        unsigned = unsigned[:, :, chosen]
+    return _picture(to_vips(unsigned), space, alpha, maximum, picture, image_format, warnings)
+
+
+def _alpha(samples: Array, space: Space, picture: TiffPicture) -> tuple[int | None, Alpha]:
+    """Which band is the alpha, and of which kind: the first that the tag ExtraSamples calls so."""
+    extras = picture.extra_samples
+    if extras is None:
+        # Writers forget the tag. A fourth sample that is 0 everywhere would hide the whole picture.
+        forgotten = (
+            space is Space.RGB
+            and samples.shape[2] == 4
+            and any(samples[rows, :, 3].any() for rows in row_slices(samples))
+        )
+        return (3, Alpha.STRAIGHT) if forgotten else (None, Alpha.NONE)
+    for position, kind in enumerate(extras[: samples.shape[2] - space.bands]):
+        if kind in (_ASSOCIATED_ALPHA, _STRAIGHT_ALPHA):
+            return space.bands + position, Alpha.ASSOCIATED if kind == _ASSOCIATED_ALPHA else Alpha.STRAIGHT
+    return None, Alpha.NONE
+
+
+def _expand_palette(samples: Array, picture: TiffPicture) -> Array:
+    """Palette indices as 16-bit RGB."""
+    colours = np.asarray(picture.page.colormap).astype(np.uint16).T
+    indices = samples[:, :, 0]
+    if colours.max() < 256:
+        # Old writers filled the 16-bit map with 8-bit values.
+        colours = colours * np.uint16(257)
+    if int(indices.max()) >= len(colours):
+        raise CorruptImage("the TIFF file uses colours that its palette does not have")
+    return np.asarray(colours[indices], dtype=np.uint16)
+
+
+def _lab(samples: Array, picture: TiffPicture) -> Array:
+    """CIELAB and ICCLAB samples (TIFF 6, section 23, and its technical note 4) as L, a, b floats."""
+    full = {8: 255.0, 16: 65535.0}.get(picture.bits)
+    if full is None or samples.dtype.kind == "f":
+        raise UnsupportedFormat("Lab TIFF images of this kind are not read")
+    step = 1.0 if picture.bits == 8 else 256.0
+    out = new_array((*samples.shape[:2], 3), np.float32)
+    for rows in row_slices(samples):
+        part = samples[rows, :, :3]
+        if picture.photometric == tiff.CIELAB:
+            lightness = part[:, :, 0].astype(np.float32) * (100.0 / full)
+            colours = part[:, :, 1:].astype(f"u{picture.bits // 8}").view(f"i{picture.bits // 8}") / step
+        else:
+            lightness = part[:, :, 0].astype(np.float32) * (100.0 / (full if step == 1 else 65280.0))
+            colours = part[:, :, 1:] / step - 128.0
+        out[rows, :, 0] = lightness
+        out[rows, :, 1:] = colours
+    return out

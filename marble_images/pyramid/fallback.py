@@ -1,0 +1,149 @@
+"""Formats that libvips lacks, through Pillow, pillow-heif and imagecodecs; and Pillow as a second opinion."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from marble_images.errors import CorruptImage, UnsupportedFormat
+from marble_images.formats import ImageFormat
+from marble_images.pyramid.arrays import Array, to_unsigned, to_vips
+from marble_images.pyramid.decode import DECODER_ERRORS, Alpha, Picture, Space, check_size, decoding_error
+from marble_images.pyramid.model import ConvertOptions
+
+# Ours are checked on the header before a pixel is decoded.
+Image.MAX_IMAGE_PIXELS = None
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+_PILLOW_NAMES = {
+    ImageFormat.BMP: ("BMP", "DIB"),
+    ImageFormat.PNM: ("PPM",),
+    ImageFormat.JPEG2000: ("JPEG2000",),
+    ImageFormat.HEIC: (),
+    ImageFormat.PSD: ("PSD",),
+    ImageFormat.ICO: ("ICO",),
+    ImageFormat.CUR: ("CUR",),
+    ImageFormat.ICNS: ("ICNS",),
+    ImageFormat.PCX: ("PCX",),
+    ImageFormat.DCX: ("DCX",),
+    ImageFormat.SGI: ("SGI",),
+    ImageFormat.SUN: ("SUN",),
+    ImageFormat.TGA: ("TGA",),
+    ImageFormat.QOI: ("QOI",),
+    ImageFormat.DDS: ("DDS",),
+    ImageFormat.XBM: ("XBM",),
+    ImageFormat.XPM: ("XPM",),
+    ImageFormat.FLI: ("FLI",),
+    ImageFormat.MSP: ("MSP",),
+    ImageFormat.PCD: ("PCD",),
+    ImageFormat.IM: ("IM",),
+    ImageFormat.PNG: ("PNG",),
+    ImageFormat.GIF: ("GIF",),
+    ImageFormat.WEBP: ("WEBP",),
+    ImageFormat.TIFF: ("TIFF",),
+}
+"""The Pillow plugins that may open a format; no other, whatever the content makes Pillow think."""
+
+_SPACES = {"L": Space.GREY, "RGB": Space.RGB, "CMYK": Space.CMYK}
+
+
+def read_pillow(path: Path, image_format: ImageFormat, options: ConvertOptions) -> Picture:
+    """Decode a file with Pillow.
+
+    Raises
+    ------
+    ImageTooLarge
+        The header claims more pixels than allowed; nothing was decoded.
+    TruncatedImage, CorruptImage, UnsupportedFormat
+        Pillow cannot read it, or not all of it.
+    """
+    try:
+        # Its complaints about metadata are no news to anyone.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _read_pillow(path, image_format, options)
+    except UnidentifiedImageError as problem:
+        raise CorruptImage(f"the {image_format} file is damaged", detail=str(problem)) from problem
+    except NotImplementedError as problem:
+        raise UnsupportedFormat(
+            f"{image_format} images of this kind are not read", detail=str(problem)
+        ) from problem
+    except DECODER_ERRORS as problem:
+        raise decoding_error(image_format, problem) from problem
+
+
+def _read_pillow(path: Path, image_format: ImageFormat, options: ConvertOptions) -> Picture:
+    with path.open("rb") as file, Image.open(file, formats=_PILLOW_NAMES[image_format]) as opened:
+        check_size(opened.width, opened.height, options)
+        pages = min(int(getattr(opened, "n_frames", 1)), options.max_pages)
+        opened.load()
+        array, space, alpha, maximum, noted = _samples(opened)
+        return Picture(
+            image=to_vips(array),
+            space=space,
+            format=image_format,
+            width=opened.width,
+            height=opened.height,
+            alpha=alpha,
+            maximum=maximum,
+            pages=pages,
+            profile=opened.info.get("icc_profile"),
+            warnings=noted,
+        )
+
+
+def _samples(image: Image.Image) -> tuple[Array, Space, Alpha, float, tuple[str, ...]]:
+    """The samples of a loaded Pillow image, and what they mean."""
+    mode = image.mode
+    if mode in ("I", "F") or mode.startswith("I;"):
+        array, maximum, noted = to_unsigned(_three_axes(np.asarray(image)), 1)
+        return array, Space.GREY, Alpha.NONE, maximum, noted
+    if mode in ("RGBa", "La"):
+        array = _three_axes(np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, -1))
+        return array, Space.RGB if mode == "RGBa" else Space.GREY, Alpha.ASSOCIATED, 255.0, ()
+    transparent = mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+    if transparent:
+        converted = image if mode in ("RGBA", "LA") else image.convert("LA" if mode in ("L", "1") else "RGBA")
+        space = Space.GREY if converted.mode == "LA" else Space.RGB
+        return _three_axes(np.asarray(converted)), space, Alpha.STRAIGHT, 255.0, ()
+    converted = image if mode in _SPACES else image.convert("L" if mode == "1" else "RGB")
+    return _three_axes(np.asarray(converted)), _SPACES[converted.mode], Alpha.NONE, 255.0, ()
+
+
+def _three_axes(array: Array) -> Array:
+    return array[:, :, np.newaxis] if array.ndim == 2 else array
+
+
+def read_heif(path: Path, image_format: ImageFormat, options: ConvertOptions) -> Picture:
+    """Decode the primary picture of a HEIC file; its rotation is applied by the decoder."""
+    try:
+        heif = pillow_heif.open_heif(path, convert_hdr_to_8bit=False, bgr_mode=False)
+        primary = heif[heif.primary_index] if len(heif) > 1 else heif
+        width, height = primary.size
+        check_size(width, height, options)
+        array = _three_axes(np.asarray(primary))
+        mode = primary.mode.partition(";")[0]
+        profile = primary.info.get("icc_profile")
+        return Picture(
+            image=to_vips(array),
+            space=Space.GREY if mode.startswith("L") else Space.RGB,
+            format=image_format,
+            width=width,
+            height=height,
+            alpha=_heif_alpha(mode),
+            maximum=65535.0 if array.dtype == np.uint16 else 255.0,
+            pages=len(heif),
+            profile=profile if isinstance(profile, bytes) else None,
+        )
+    except DECODER_ERRORS as problem:
+        raise decoding_error(image_format, problem) from problem
+
+
+def _heif_alpha(mode: str) -> Alpha:
+    if mode in ("RGBa", "La"):
+        return Alpha.ASSOCIATED
+    return Alpha.STRAIGHT if mode in ("RGBA", "LA") else Alpha.NONE
