@@ -14,11 +14,13 @@ import threading
 import uuid
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from marble_images.errors import PublishError
 from marble_images.object_keys import key_collisions, object_key
@@ -70,6 +72,10 @@ _UPLOAD = f"{PREFIX}upload"
 def s3_uri(bucket: str, key: str) -> str:
     """``s3://bucket/key``."""
     return f"s3://{bucket}/{key}"
+
+
+class _NotAsSent(PublishError):
+    """The bucket took the object and holds something else; sent once more."""
 
 
 class ImageBucket:
@@ -138,6 +144,12 @@ class ImageBucket:
         PublishError
             The bucket does not take the object, or does not hold what was sent.
         """
+        once_more = Retrying(
+            stop=stop_after_attempt(2), retry=retry_if_exception_type(_NotAsSent), reraise=True
+        )
+        return once_more(self._publish, path, key, content_type=content_type, metadata=metadata)
+
+    def _publish(self, path: Path, key: str, *, content_type: str, metadata: Mapping[str, str]) -> Published:
         upload = uuid.uuid4().hex
         sent = encode_metadata({**metadata, _UPLOAD: upload})
         size, crc32 = _size_and_crc32(path)
@@ -150,7 +162,13 @@ class ImageBucket:
             use_threads=in_parts,
             preferred_transfer_client="classic",
         )
-        extra: dict[str, Any] = {"ContentType": content_type, "Metadata": sent, "ChecksumCRC32": crc32}
+        extra: dict[str, Any] = {
+            "ContentType": content_type,
+            "Metadata": sent,
+            # Given whole, it is checked and kept for the whole object however many parts it is sent in.
+            "ChecksumAlgorithm": "CRC32",
+            "ChecksumCRC32": crc32,
+        }
         try:
             self._client.upload_file(str(path), self.bucket, key, ExtraArgs=extra, Config=transfer)
         except S3_ERRORS as error:
@@ -159,9 +177,9 @@ class ImageBucket:
             raise PublishError("the file to publish could not be read", detail=str(error)) from None
         held = self.head(key)
         if held is None:
-            raise PublishError(f"the bucket {self.bucket} does not show the object that was sent")
+            raise _NotAsSent(f"the bucket {self.bucket} does not show the object that was sent")
         if held.metadata.get(_UPLOAD) not in (None, upload):
-            return Published(**{**vars(held), "superseded": True})
+            return replace(held, superseded=True)
         self._verify(held, path, size=size, crc32=crc32, content_type=content_type, metadata=sent)
         return held
 
@@ -218,15 +236,15 @@ class ImageBucket:
     ) -> None:
         where = f"the bucket {self.bucket}"
         if held.size != size:
-            raise PublishError(f"{where} holds {held.size} of the {size} bytes that were sent")
+            raise _NotAsSent(f"{where} holds {held.size} of the {size} bytes that were sent")
         if held.content_type != content_type:
-            raise PublishError(f"{where} holds the object as {held.content_type}, not as {content_type}")
+            raise _NotAsSent(f"{where} holds the object as {held.content_type}, not as {content_type}")
         expected = decode_metadata(metadata)
         lost = sorted(name for name, value in expected.items() if held.metadata.get(name) != value)
         if lost:
-            raise PublishError(f"{where} holds the object without its metadata ({', '.join(lost)})")
+            raise _NotAsSent(f"{where} holds the object without its metadata ({', '.join(lost)})")
         if not self._same_bytes(held, path, crc32):
-            raise PublishError(f"{where} holds other bytes than those that were sent")
+            raise _NotAsSent(f"{where} holds other bytes than those that were sent")
 
     def _same_bytes(self, held: Published, path: Path, crc32: str) -> bool:
         if held.crc32 is not None:
