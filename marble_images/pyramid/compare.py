@@ -259,11 +259,15 @@ def resized(means: Floats, width: int, height: int, box: tuple[float, float]) ->
     return np.stack([np.asarray(b) for b in bands], axis=2)
 
 
-def unlike_reference(top: Floats, reference: Floats, detail: Floats | None) -> str | None:
+def unlike_reference(
+    top: Floats, reference: Floats, tolerance: float, detail: Floats | None = None
+) -> str | None:
     """Compare a picture with its source; both are small, of one size, (rows, columns, bands).
 
     Parameters
     ----------
+    tolerance
+        By how much a pixel may differ where nothing is near that differs from it; half of it on the whole.
     detail
         How much of the pyramid's own detail each of those pixels stands for, (rows, columns): what is lost
         when colour is stored at half resolution. ``None`` where colour is stored whole.
@@ -275,24 +279,16 @@ def unlike_reference(top: Floats, reference: Floats, detail: Floats | None) -> s
     apart = np.abs(top - reference).max(axis=2)
     contrast = _widest(reference.max(axis=2)) + _widest(-reference.min(axis=2))
     lost = np.zeros_like(apart) if detail is None else _widest(detail)
-    tolerated = _REFERENCE_TOLERANCE if detail is None else _REFERENCE_TOLERANCE_HALF
-    wrong = apart > tolerated + _DETAIL_SHARE * contrast + lost
+    wrong = apart > tolerance + _DETAIL_SHARE * contrast + lost
     if wrong.mean() > 0.02 or _dense(wrong):
         return f"{_percent(wrong)} of it differs by up to {apart[wrong].max():.0f}"
     offset = np.abs((top - reference).mean(axis=(0, 1))).max()
-    if offset > tolerated * _MEAN_SHARE + lost.mean():
+    if offset > tolerance / 2 + lost.mean():
         return f"it is off by {offset:.1f} throughout"
     seen = reference.std(axis=(0, 1)).max()
-    if seen > _REFERENCE_TOLERANCE and correlation(top, reference) < 0.5:
+    if seen > tolerance and correlation(top, reference) < 0.5:
         return "it shows something else"
     return None
-
-
-# Two kernels on the way from the source, and a lossy profile, move a mean of many pixels by less than 3.
-_REFERENCE_TOLERANCE = 8.0
-# 20: a picture of one pixel, with the padding of the tile in the same block of the codec.
-_REFERENCE_TOLERANCE_HALF = 32.0
-_MEAN_SHARE = 0.5
 
 
 def _dense(wrong: Mask) -> bool:
