@@ -201,6 +201,8 @@ class AppSyncTransport:
             )
         if isinstance(error, TransportError):
             reason = f"{where} answered with something that is no GraphQL answer"
+        elif isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return QueueError(f"{where} has a certificate that is not trusted", detail=detail)
         elif isinstance(error, requests.ConnectTimeout):
             reason = f"{where} could not be reached in {self._timeout[0]:g} s"
         elif isinstance(error, requests.Timeout):
