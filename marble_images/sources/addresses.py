@@ -18,7 +18,7 @@ from urllib.parse import urljoin
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from marble_images.errors import SettingsError, UnsafeAddress, UnusableRecord
+from marble_images.errors import SettingsError, SourceError, UnsafeAddress, UnusableRecord
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -91,14 +91,16 @@ class WebAddress:
 
         Raises
         ------
-        UnsafeAddress, UnusableRecord
+        UnsafeAddress
             As :func:`parse_address`; or it leads from https to http.
+        SourceError
+            It is no web address.
         """
         try:
             joined = urljoin(self.url, _as_utf8(location.strip()))
-        except ValueError:
-            raise UnusableRecord(f"{self.host} redirects to something that is no web address") from None
-        target = parse_address(joined, f"the address that {self.host} redirects to")
+            target = parse_address(joined, f"the address that {self.host} redirects to")
+        except (UnusableRecord, ValueError):
+            raise SourceError(f"{self.host} redirects to something that is no web address") from None
         if self.scheme == "https" and target.scheme == "http":
             raise UnsafeAddress(f"{self.host} redirects from https to http ({target.host})")
         return target

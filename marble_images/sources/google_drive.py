@@ -126,9 +126,10 @@ class DriveToken:
             if err.retryable:
                 raise TryAgain(SourceUnavailable("Google's token server is failing")) from None
             raise SourceForbidden("Google refuses the service account's credentials") from None
-        except (GoogleAuthError, ValueError) as err:
-            raise SourceForbidden(
-                "the Google service account's credentials cannot be used", detail=type(err).__name__
+        except (GoogleAuthError, ValueError, TypeError, KeyError, AttributeError) as err:
+            # google-auth does not expect an answer that is no JSON object.
+            raise TryAgain(
+                SourceUnavailable("Google's token server gives no token", detail=type(err).__name__)
             ) from None
 
 

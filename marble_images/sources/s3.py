@@ -119,7 +119,8 @@ class S3Download:
             answer = self._client.get_object(
                 Bucket=self._bucket, Key=self._key, ChecksumMode="ENABLED", **pinned
             )
-        except (ClientError, BotoCoreError) as err:
+        # botocore follows an endpoint that always redirects until Python's stack ends.
+        except (ClientError, BotoCoreError, RecursionError) as err:
             self._first = None
             raise self._refusal(err) from None
         if pinned and self._continues(answer):
@@ -181,7 +182,7 @@ class S3Download:
         reason = f"the bytes of {self.address} are not those of the checksum {which}"
         return TryAgain(SourceChecksumMismatch(reason, detail=one_line(detail)), Why.MISMATCH)
 
-    def _refusal(self, err: ClientError | BotoCoreError) -> FileError | TryAgain:
+    def _refusal(self, err: ClientError | BotoCoreError | RecursionError) -> FileError | TryAgain:
         if not isinstance(err, ClientError):
             return _call_failure(err, self.address)
         code = str(err.response.get("Error", {}).get("Code", ""))
@@ -226,7 +227,7 @@ class S3Download:
         except ClientError as err:
             # A role that may read objects need not be allowed to look at their bucket.
             return err.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in _REFUSED
-        except BotoCoreError:
+        except (BotoCoreError, RecursionError):
             return False
         return True
 
@@ -251,7 +252,7 @@ def _full_object_checksum(answer: Mapping[str, Any], name: str) -> str | None:
     return str(told) if told and whole and "-" not in str(told) else None
 
 
-def _call_failure(err: BotoCoreError, address: str) -> FileError:
+def _call_failure(err: BotoCoreError | RecursionError, address: str) -> FileError:
     detail = one_line(f"{type(err).__name__}: {err}")
     if isinstance(err, ParamValidationError):
         return UnusableRecord(f"S3 does not accept the name of {address}", detail=detail)
@@ -259,6 +260,8 @@ def _call_failure(err: BotoCoreError, address: str) -> FileError:
         return SourceForbidden(
             f"there are no AWS credentials to read {address} with", detail=type(err).__name__
         )
+    if isinstance(err, RecursionError):
+        return SourceUnavailable(f"S3 redirects without end for {address}", detail=type(err).__name__)
     if isinstance(err, (ConnectTimeoutError, ReadTimeoutError)):
         return SourceTimeout(f"S3 did not answer in time for {address}", detail=detail)
     return SourceUnavailable(f"S3 cannot be reached for {address}", detail=detail)

@@ -13,6 +13,8 @@ from typing import Any
 import boto3
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from moto.server import ThreadedMotoServer
 from PIL import Image
 
@@ -115,9 +117,6 @@ def other_web() -> Iterator[ScriptedServer]:
 @pytest.fixture(scope="session")
 def service_account_key() -> str:
     """A private key in PEM, as in a service account's JSON."""
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
-
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -88,9 +88,8 @@ class ScriptedServer(ThreadingHTTPServer):
         """A client that goes away is what many tests are about."""
 
     def get_request(self) -> Any:
-        request = super().get_request()
         self.connections += 1
-        return request
+        return super().get_request()
 
     def next_step(self, asked: Asked) -> Step:
         with self._lock:
