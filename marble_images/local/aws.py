@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import base64
+import hashlib
+import io
+import zlib
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -10,10 +14,19 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_server import werkzeug_app
 from moto.moto_server.utilities import RegexConverter
 from moto.sns.models import sns_backends
+from werkzeug.wsgi import get_input_stream
 
+from marble_images.local.fault_shapes import aws_failure
 from marble_images.local.layout import REGION
 from marble_images.local.s3_disk import S3Disk
 from marble_images.local.server import QuietHandler, WSGIApp
+
+_DIGESTS: dict[str, Callable[[bytes], bytes]] = {
+    "HTTP_CONTENT_MD5": lambda body: hashlib.md5(body).digest(),
+    "HTTP_X_AMZ_CHECKSUM_CRC32": lambda body: zlib.crc32(body).to_bytes(4, "big"),
+    "HTTP_X_AMZ_CHECKSUM_SHA1": lambda body: hashlib.sha1(body).digest(),
+    "HTTP_X_AMZ_CHECKSUM_SHA256": lambda body: hashlib.sha256(body).digest(),
+}
 
 
 class AwsHandler(werkzeug_app.MotoRequestHandler, QuietHandler):
@@ -34,6 +47,10 @@ def build_app(disk: S3Disk) -> WSGIApp:
     moto = werkzeug_app.DomainDispatcherApplication(werkzeug_app.create_backend_app)
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if not _arrived_whole(environ):
+            kind, body = aws_failure(environ, 400, "BadDigest")
+            start_response("400 Bad Request", [("Content-Type", kind), ("Content-Length", str(len(body)))])
+            return [body]
         answer = moto(environ, start_response)
         if environ["REQUEST_METHOD"] in ("PUT", "POST", "DELETE") and service_of(environ) == "s3":
             _sync(disk, environ)
@@ -89,6 +106,16 @@ def _bucket_operation(method: str, query: dict[str, list[str]]) -> str:
     if method in names:
         return names[method]
     return "ListObjectsV2" if "list-type" in query else "ListObjects"
+
+
+def _arrived_whole(environ: dict[str, Any]) -> bool:
+    """Whether an upload is what its checksums say, as S3 checks it and moto does not."""
+    promised = {name: environ[name] for name in _DIGESTS if name in environ}
+    if environ["REQUEST_METHOD"] != "PUT" or not promised or service_of(environ) != "s3":
+        return True
+    body = get_input_stream(environ).read()
+    environ["wsgi.input"] = io.BytesIO(body)
+    return all(base64.b64encode(_DIGESTS[name](body)).decode() == value for name, value in promised.items())
 
 
 def _sync(disk: S3Disk, environ: dict[str, Any]) -> None:

@@ -24,6 +24,9 @@ from marble_images.local.web import without_date
 
 SCOPE = "https://www.googleapis.com/auth/drive.readonly"
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+GOOGLE_AUDIENCE = "https://oauth2.googleapis.com/token"
+"""What google-auth names as the audience, wherever the credentials say that the token endpoint is."""
+
 LIFETIME = 3600
 CLIENT_EMAIL = "marble-images@local-stack.iam.gserviceaccount.com"
 
@@ -54,7 +57,8 @@ class TokenDesk:
             Its signature, audience, dates, issuer or scope are not as they must be.
         """
         try:
-            claims = jwt.decode(assertion, certs=self._public_key, audience=self._token_uri())
+            audiences = [self._token_uri(), GOOGLE_AUDIENCE]
+            claims = jwt.decode(assertion, certs=self._public_key, audience=audiences)
         except (ValueError, google_errors.GoogleAuthError) as error:
             raise ValueError(f"Invalid JWT: {error}") from None
         if claims.get("iss") != CLIENT_EMAIL:
@@ -108,6 +112,13 @@ def build_app(folder: Path, desk: TokenDesk) -> Flask:
         return _json(200, _describe(path, file_id, request.args))
 
     return app
+
+
+def operation(environ: Mapping[str, Any]) -> str:
+    """What a request asks for: a token, a file's content, or what Drive knows about it."""
+    if environ["PATH_INFO"] == "/token":
+        return "Token"
+    return "Download" if "alt=media" in environ.get("QUERY_STRING", "") else "Metadata"
 
 
 def drive_failure(status: int, reason: str, message: str) -> Response:

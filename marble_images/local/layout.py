@@ -27,7 +27,7 @@ BUSY = 3
 """Exit status of the child process when another has the folder's stand-ins running."""
 
 
-def aws_client(service: str, url: str) -> Any:
+def aws_client(service: str, url: str, config: Config | None = None) -> Any:
     """A boto3 client of one service of the AWS stand-in, whatever the environment says."""
     make: Any = boto3.client
     return make(
@@ -36,7 +36,7 @@ def aws_client(service: str, url: str) -> Any:
         region_name=REGION,
         aws_access_key_id="local",
         aws_secret_access_key="local",
-        config=Config(max_pool_connections=32, proxies={}),
+        config=Config(max_pool_connections=32, proxies={}).merge(config or Config()),
     )
 
 

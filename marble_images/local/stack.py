@@ -7,18 +7,19 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import MutableMapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import requests
+from botocore.config import Config
 
 from marble_images.errors import MarbleImagesError
 from marble_images.local import layout
+from marble_images.local.clients import FaultControl, QueueControl
 from marble_images.local.control import ControlClient, ControlError
-from marble_images.local.queue_table import Record
 from marble_images.local.secrets import StackSecrets
 from marble_images.local.web import WebFolder
 
@@ -43,47 +44,6 @@ class LocalStackFailed(MarbleImagesError):
     """The stand-ins could not be started."""
 
     code = "local-stack"
-
-
-class QueueControl:
-    """Fills and inspects the AppSync stand-in's queue."""
-
-    def __init__(self, control: ControlClient, url: str, api_key: str) -> None:
-        self._control = control
-        self.url = url
-        self.api_key = api_key
-
-    def put_records(self, records: Iterable[Mapping[str, Any]]) -> int:
-        """Write records, as DynamoDB stores them, over those of the same key; how many."""
-        return int(self._control.call("queue.put_records", records=[dict(record) for record in records]))
-
-    def seed_records(self, records: Iterable[Mapping[str, Any]]) -> int:
-        """Write the records that the queue never held, so none that was removed; how many those were."""
-        return int(self._control.call("queue.seed_records", records=[dict(record) for record in records]))
-
-    def records(self) -> list[Record]:
-        """All records, in order of their sort keys."""
-        return list(self._control.call("queue.records"))
-
-    def record(self, file_path: str) -> Record | None:
-        """One record, by its exact ``filePath``."""
-        return next((found for found in self.records() if found.get("filePath") == file_path), None)
-
-    def images(self) -> list[Record]:
-        """All Image records: each carries the size of the pyramid that was last reported."""
-        return list(self._control.call("queue.images"))
-
-    def touch(self, file_path: str, changes: Mapping[str, Any] | None = None) -> Record:
-        """Write a record anew as changed just now: waiting, with ``changes``."""
-        return dict(self._control.call("queue.touch", file_path=file_path, changes=dict(changes or {})))
-
-    def remove(self, file_path: str) -> bool:
-        """Take a record out of the queue; whether it was there."""
-        return bool(self._control.call("queue.remove", item_id=file_path))
-
-    def set_paging(self, most: int | None = None, empty_every: int = 0, null_every: int = 0) -> None:
-        """Cut the listing's pages otherwise: see :class:`marble_images.local.queue_table.Paging`."""
-        self._control.call("queue.set_paging", most=most, empty_every=empty_every, null_every=null_every)
 
 
 class LocalStack:
@@ -273,6 +233,11 @@ class LocalStack:
         return QueueControl(self.control, f"{self.url('appsync')}/graphql", self.secrets.api_key)
 
     @property
+    def faults(self) -> FaultControl:
+        """Commands to misbehave, and the log of requests."""
+        return FaultControl(self.control)
+
+    @property
     def web(self) -> WebFolder:
         """The files of Uri, Curate and Drive."""
         return WebFolder(self.folder / "web", self.url("uri"), self.url("curate"))
@@ -282,9 +247,9 @@ class LocalStack:
         """A boto3 S3 client."""
         return self.aws_client("s3")
 
-    def aws_client(self, service: str) -> Any:
+    def aws_client(self, service: str, config: Config | None = None) -> Any:
         """A boto3 client of any AWS service that the stand-in has."""
-        return layout.aws_client(service, self.url("aws"))
+        return layout.aws_client(service, self.url("aws"), config)
 
     @property
     def pyramid_folder(self) -> Path:

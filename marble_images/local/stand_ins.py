@@ -13,13 +13,40 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from marble_images.local import appsync, aws, control, google, layout, web
+from marble_images.local import appsync, aws, control, fault_shapes, google, layout, web
+from marble_images.local.fault_layer import FaultLayer
+from marble_images.local.faults import FaultBook
 from marble_images.local.queue_table import Paging, QueueTable
 from marble_images.local.s3_disk import S3Disk
 from marble_images.local.secrets import StackSecrets, write_private
 from marble_images.local.server import LoopbackServer
 
 _PARENT_CHECK = 0.5
+
+
+_LAYERS: dict[str, dict[str, Any]] = {
+    "appsync": {
+        "describe": lambda _environ, body: appsync.operations(body),
+        "failure": fault_shapes.appsync_failure,
+        "reads_body": True,
+    },
+    "aws": {
+        "describe": lambda environ, _body: ([aws.operation(environ)], None),
+        "failure": fault_shapes.aws_failure,
+    },
+    "uri": {
+        "describe": lambda environ, _body: ([web.operation(environ["PATH_INFO"])], None),
+        "failure": fault_shapes.web_failure,
+    },
+    "curate": {
+        "describe": lambda _environ, _body: (["Download"], None),
+        "failure": fault_shapes.web_failure,
+    },
+    "google": {
+        "describe": lambda environ, _body: ([google.operation(environ)], None),
+        "failure": fault_shapes.google_failure,
+    },
+}
 
 
 class StandIns:
@@ -39,6 +66,7 @@ class StandIns:
         self._curate = web.CurateRules()
         web.make_folders(folder / "web")
         self._desk = google.TokenDesk(self.secrets.public_key, lambda: f"{self._url('google')}/token")
+        self._book = FaultBook()
         self._servers: dict[str, LoopbackServer] = {}
         before = layout.read_ports(folder)
         self._serve(before)
@@ -70,7 +98,9 @@ class StandIns:
         }
         for name, app in apps.items():
             handler = {"handler": aws.AwsHandler} if name == "aws" else {}
-            self._servers[name] = LoopbackServer(app, ports.get(name), **handler)
+            # Nothing misbehaves where the commands to do so come in.
+            served = app if name == "control" else FaultLayer(app, name, self._book, **_LAYERS[name])
+            self._servers[name] = LoopbackServer(served, ports.get(name), **handler)
 
     def _prepare_aws(self) -> None:
         self._disk.load()
@@ -110,6 +140,14 @@ class StandIns:
             "s3.clear": disk.clear,
             "curate.require_token": self._require_token,
             "google.expire_tokens": self._desk.expire,
+            "faults.add": self._book.add,
+            "faults.remove": self._book.remove,
+            "faults.clear": self._clear_faults,
+            "faults.hits": self._book.hits,
+            "faults.requests": self._book.requests,
+            "faults.forget_requests": self._book.forget_requests,
+            "faults.refuse": lambda service, seconds: self._servers[service].close(seconds),
+            "faults.accept": lambda service: self._servers[service].open(),
             "sns.messages": lambda: aws.published(layout.TOPIC),
         }
 
@@ -122,7 +160,13 @@ class StandIns:
     def _require_token(self, required: bool) -> None:
         self._curate.token = self.secrets.curate_token if required else None
 
+    def _clear_faults(self) -> None:
+        self._book.clear()
+        for server in self._servers.values():
+            server.open()
+
     def _reset(self) -> None:
+        self._clear_faults()
         self._table.clear()
         self._disk.clear()
         for bucket in layout.BUCKETS:
@@ -130,6 +174,7 @@ class StandIns:
         web.clear_folders(self.folder / "web")
         self._curate.token = None
         self._desk.expire()
+        self._book.forget_requests()
         aws.forget_published(layout.TOPIC)
 
 

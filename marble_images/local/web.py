@@ -73,6 +73,11 @@ def build_curate_app(folder: Path, storage_url: Callable[[], str], rules: Curate
     return app
 
 
+def operation(path: str) -> str:
+    """What a request to the web server is for: a file of its own, or one in Curate's storage."""
+    return "Storage" if path.startswith(f"/{_STORAGE}/") else "File"
+
+
 def _refused() -> Response:
     response = jsonify(error="You are not authorized")
     response.status_code = 401
