@@ -118,9 +118,8 @@ class Settings(BaseSettings):
         self.require("image_bucket", "state_bucket")
         for direct in ("graphql_api_url", "graphql_api_key"):
             if not getattr(self, direct) and not getattr(self, f"{direct}_key_path"):
-                raise SettingsError(
-                    f"{direct.upper()} is not set, nor {direct.upper()}_KEY_PATH, the SSM parameter that holds it"
-                )
+                name = direct.upper()
+                raise SettingsError(f"{name} is not set, nor {name}_KEY_PATH (the SSM parameter with it)")
 
     @cached_property
     def source_hosts(self) -> frozenset[str]:

@@ -1,0 +1,156 @@
+"""The pyramid TIFF of each image file, made by an op that takes the keys of its run, one or a range."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+from pydantic import Field
+
+from marble_images import RULES_VERSION
+from marble_images.assets.changed_files import changed_files
+from marble_images.assets.pyramid_events import CHECKS, events_of
+from marble_images.errors import MarbleImagesError
+from marble_images.models import FileReport
+from marble_images.partitions import file_path_of, image_file_partitions, partition_key
+from marble_images.pipeline.one_file import Options, Services
+from marble_images.pipeline.progress import publish
+from marble_images.pipeline.run import Fuse, run_files
+from marble_images.pipeline.summary import RunSummary, markdown_table
+from marble_images.pipeline.work_folder import work_folder
+from marble_images.pyramid.profiles import get_profile
+from marble_images.resources import (
+    AppSyncResource,
+    ConversionResource,
+    ImageBucketResource,
+    SourcesResource,
+    StateResource,
+)
+from marble_images.settings import Settings
+
+DAY_TAG = "marble/day"
+"""Tag of a run that the sensor asked for: the day whose list named its files."""
+
+
+class PyramidConfig(dg.Config):
+    """What a person may choose when making pyramids by hand; the defaults are production's."""
+
+    remake: bool = Field(
+        default=True,
+        description="Make the pyramid again even when the bucket holds a current one. The daily runs do not.",
+    )
+    retry_quarantined: bool = Field(
+        default=True,
+        description="Try files that are set aside after failing three times. The daily runs do not.",
+    )
+    profile: str | None = Field(
+        default=None, description="How pyramids are compressed. Default: the setting PROFILE, else deflate."
+    )
+    files_in_flight: int | None = Field(
+        default=None, ge=1, description="Files worked on at once. Default: the setting TRANSFERS."
+    )
+
+
+@dg.multi_asset(
+    name="make_pyramids",
+    specs=[
+        dg.AssetSpec(
+            "pyramid_tiffs",
+            partitions_def=image_file_partitions,
+            # The files of a run are named by the newest list that was made; older lists named theirs before.
+            deps=[dg.AssetDep(changed_files, partition_mapping=dg.LastPartitionMapping())],
+            skippable=True,
+            group_name="marble_images",
+            kinds={"tiff", "s3"},
+            owners=["team:digital-collections"],
+            tags={"target": "iiif"},
+            code_version=RULES_VERSION,
+            description=(
+                "The tiled pyramid TIFF of one image file, in the bucket that the IIIF server reads. "
+                "Materializing a partition fetches the file from its source, makes its pyramid, checks it, "
+                "uploads it and reports its size to AppSync."
+            ),
+        )
+    ],
+    check_specs=CHECKS,
+    # The outputs of checks are optional only in an asset that can be subset: failed files have none.
+    can_subset=True,
+    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=Settings.load().files_per_run),
+    pool="pyramids",
+)
+def make_pyramids(
+    context: dg.AssetExecutionContext,
+    config: PyramidConfig,
+    appsync: AppSyncResource,
+    image_bucket: ImageBucketResource,
+    state: StateResource,
+    sources: SourcesResource,
+    conversion: ConversionResource,
+) -> Iterator[dg.AssetMaterialization]:
+    """Make the pyramids of the run's files; a failure of one file is that file's alone.
+
+    Each file that is done is logged at once, so that a run that dies keeps what it made. At the end the run
+    fails if any of its files failed, and names them.
+    """
+    settings = Settings.load()
+    try:
+        options = _options(config, settings)
+        with work_folder(settings.work_folder) as folder, conversion.pool(folder) as pool:
+            services = Services(
+                appsync.queue(), image_bucket.images(), state.store(), sources.fetcher(), pool
+            )
+            summary = RunSummary(listed=len(context.partition_keys))
+            keys = {file_path_of(key): key for key in context.partition_keys}
+            reports = run_files(
+                list(keys),
+                services,
+                options,
+                folder=folder,
+                threads=config.files_in_flight or settings.files_in_flight,
+                fuse=Fuse(settings.max_removed, settings.max_removed_fraction),
+            )
+            for report in reports:
+                summary.reports.append(report)
+                publish(report)
+                _log(context, report, keys[report.file_path], len(summary.reports), summary.listed)
+            _finish(context, summary, services)
+    except MarbleImagesError as error:
+        raise dg.Failure(
+            description=error.reason, metadata={"detail": error.detail or ""}, allow_retries=False
+        ) from None
+    yield from ()
+    if summary.failures:
+        raise dg.Failure(
+            description=summary.failure_message(),
+            metadata={
+                "reconciliation": summary.reconciliation(),
+                "files": dg.MetadataValue.md(markdown_table(summary.in_order())),
+            },
+            allow_retries=False,
+        )
+
+
+def _options(config: PyramidConfig, settings: Settings) -> Options:
+    return Options(
+        remake=config.remake,
+        retry_quarantined=config.retry_quarantined,
+        profile=get_profile(config.profile or settings.profile).name,
+        max_pixels=settings.max_pixels,
+    )
+
+
+def _log(context: dg.AssetExecutionContext, report: FileReport, key: str, done: int, listed: int) -> None:
+    for event in events_of(report, key):
+        context.log_event(event)
+    if report.reason:
+        line = f"{done}/{listed} {report.file_path}: {report.outcome.value}: {report.reason}"
+        context.log.warning(f"{line} [{report.detail}]" if report.detail else line)
+
+
+def _finish(context: dg.AssetExecutionContext, summary: RunSummary, services: Services) -> None:
+    summary.check()
+    services.state.write_run_report(
+        context.run.run_id, summary.as_json() | {"day": context.run.tags.get(DAY_TAG)}
+    )
+    context.log.info(f"{summary.reconciliation()}\n\n{markdown_table(summary.in_order())}")
+
+
+__all__ = ["DAY_TAG", "PyramidConfig", "make_pyramids", "partition_key"]

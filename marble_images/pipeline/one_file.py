@@ -1,0 +1,325 @@
+"""One file, from its record to its mark in the queue.
+
+The order keeps the promise that no file is lost: a pyramid is uploaded and verified, then the record is
+read again, and only if it is still the one that the work began with is the file marked processed. Dying at
+any point leaves the file waiting, and doing it again is harmless.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from marble_images import RULES_VERSION, __version__
+from marble_images.appsync import AppSyncQueue
+from marble_images.errors import (
+    ChangedMeanwhile,
+    Fate,
+    FileError,
+    FileQueueError,
+    QueueError,
+    RecordMissing,
+)
+from marble_images.formats import ImageFormat, identify_file
+from marble_images.models import ChangedFile, FileReport, Outcome, SourceFile
+from marble_images.publishing import (
+    PDF_CONTENT_TYPE,
+    PYRAMID_CONTENT_TYPE,
+    ImageBucket,
+    Published,
+    is_current,
+    object_key,
+    pyramid_metadata,
+)
+from marble_images.pyramid.model import ARCHIVED_BOX, COPYRIGHT_BOX, Box, ConvertOptions, Pyramid
+from marble_images.pyramid.pool import PyramidPool
+from marble_images.sources import SourceFetcher
+from marble_images.state import StateStore
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run may choose.
+
+    Attributes
+    ----------
+    remake
+        Make a pyramid even when the bucket holds a current one.
+    retry_quarantined
+        Try files that are set aside after failing again and again.
+    profile
+        How pyramids are compressed; a name of ``pyramid.profiles``.
+    max_pixels
+        Pixels of the largest image that is opened.
+    """
+
+    remake: bool = True
+    retry_quarantined: bool = True
+    profile: str = "deflate"
+    max_pixels: int = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the pipeline talks to; each is safe to use from many threads."""
+
+    queue: AppSyncQueue
+    images: ImageBucket
+    state: StateStore
+    fetcher: SourceFetcher
+    pool: PyramidPool
+
+
+@dataclass
+class Clock:
+    """Seconds spent by phase."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time of the block to a phase."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - began, 4)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file of a run: the id that was asked for, and what AppSync says of it."""
+
+    file_path: str
+    record: ChangedFile | FileError | None
+
+
+class FilePipeline:
+    """Works on files one by one; called from many threads at once."""
+
+    def __init__(self, services: Services, options: Options, folder: Path) -> None:
+        self._services = services
+        self._options = options
+        self._folder = folder
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Begin no further phase: the run is being ended from outside."""
+        self._stopped.set()
+
+    def process(self, job: Job) -> FileReport:
+        """Do all that there is to do for one file; failures are part of the report, not raised."""
+        clock = Clock()
+        report = FileReport(job.file_path, Outcome.FAILED)
+        try:
+            record = self._record(job)
+            report = replace(
+                report,
+                source_type=record.source_type,
+                fingerprint=record.fingerprint,
+                address=described_source(record),
+            )
+            report = self._process(record, report, clock)
+        except FileError as error:
+            report = failed(report, error)
+        except OSError as error:
+            report = replace(
+                report, code="work-folder", reason=f"the work folder failed: {error.strerror or error}"
+            )
+        except Exception as error:  # noqa: BLE001 - a fault of ours must cost one file, not the run
+            report = replace(
+                report, code="unexpected", reason=f"unexpected {type(error).__name__}", detail=repr(error)
+            )
+        return replace(report, seconds=clock.seconds)
+
+    def _record(self, job: Job) -> ChangedFile:
+        if isinstance(job.record, FileError):
+            raise job.record
+        if job.record is None:
+            raise RecordMissing("AppSync has no record of this file")
+        return job.record
+
+    def _process(self, record: ChangedFile, report: FileReport, clock: Clock) -> FileReport:
+        kept = self._services.state.quarantined(record) if not self._options.retry_quarantined else None
+        if kept is not None:
+            return replace(report, outcome=Outcome.QUARANTINED, code=kept.code, reason=kept.reason)
+        key = object_key(record.file_path)
+        record.source  # noqa: B018 - a kind of source that we do not know is refused before any request
+        if not self._options.remake:
+            with clock.phase("check"):
+                published = self._services.images.head(key)
+            if published is not None and self._is_current(record, published):
+                return self._keep(record, published, report, clock)
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        try:
+            return self._make(record, key, folder, report, clock)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _make(
+        self, record: ChangedFile, key: str, folder: Path, report: FileReport, clock: Clock
+    ) -> FileReport:
+        self._go_on()
+        with clock.phase("fetch"):
+            source = self._services.fetcher.fetch(record, folder)
+        self._go_on()
+        target = folder / "pyramid.tif"
+        pyramid = self._convert(record, source, target, clock)
+        self._go_on()
+        with clock.phase("upload"):
+            self._publish_pdf(record, source)
+            published = self._services.images.publish(
+                target,
+                key,
+                content_type=PYRAMID_CONTENT_TYPE,
+                metadata=pyramid_metadata(
+                    pyramid,
+                    fingerprint=record.fingerprint,
+                    source_sha256=source.sha256,
+                    rules_version=RULES_VERSION,
+                    box=self._box(record),
+                    copyrighted=record.copyrighted,
+                    version=__version__,
+                ),
+            )
+        with clock.phase("mark"):
+            # Another run may have published at the same moment: AppSync is told the size of what is there.
+            self.mark(
+                record,
+                height=published.height or pyramid.height,
+                width=published.width or pyramid.width,
+            )
+        return replace(
+            report,
+            outcome=Outcome.MADE,
+            address=source.address,
+            width=pyramid.width,
+            height=pyramid.height,
+            levels=pyramid.levels,
+            tile_size=pyramid.tile_size,
+            bytes_in=source.size,
+            bytes_out=pyramid.bytes,
+            uri=published.uri,
+            profile=pyramid.profile,
+            source_sha256=source.sha256,
+            warnings=tuple(pyramid.warnings),
+            thumbnail=pyramid.thumbnail,
+        )
+
+    def _convert(self, record: ChangedFile, source: SourceFile, target: Path, clock: Clock) -> Pyramid:
+        options = ConvertOptions(
+            profile=self._options.profile,
+            box=self._box(record),
+            max_pixels=self._options.max_pixels,
+            source_sha256=source.sha256,
+        )
+        with clock.phase("wait and convert"):
+            pyramid = self._services.pool.convert(source.path, target, options)
+        waited = clock.seconds.pop("wait and convert") - sum(pyramid.seconds.values())
+        clock.seconds |= {"wait": round(max(0.0, waited), 4), **pyramid.seconds}
+        return pyramid
+
+    def _publish_pdf(self, record: ChangedFile, source: SourceFile) -> None:
+        # Before the pyramid: once the pyramid is there a later run may find it current and only mark it,
+        # and a PDF that had failed to follow would then be missing for ever.
+        if identify_file(source.path) is ImageFormat.PDF:
+            self._services.images.publish(
+                source.path,
+                object_key(record.file_path, ".pdf"),
+                content_type=PDF_CONTENT_TYPE,
+                metadata={"marble-source-sha256": source.sha256},
+            )
+
+    def _keep(
+        self, record: ChangedFile, published: Published, report: FileReport, clock: Clock
+    ) -> FileReport:
+        width, height = published.width, published.height
+        assert width is not None
+        assert height is not None
+        if record.waiting or (record.width, record.height) != (width, height):
+            with clock.phase("mark"):
+                self.mark(record, height=height, width=width)
+        return replace(
+            report,
+            outcome=Outcome.CURRENT,
+            width=width,
+            height=height,
+            levels=published.levels,
+            tile_size=published.tile_size,
+            bytes_out=published.size,
+            uri=published.uri,
+            profile=self._options.profile,
+        )
+
+    def mark(self, record: ChangedFile, *, height: int, width: int) -> None:
+        """Mark a file processed, unless its record was rewritten since ``record`` was read.
+
+        Raises
+        ------
+        ChangedMeanwhile
+            The record differs from the one that the work began with; it stays waiting.
+        FileQueueError
+            AppSync failed; the file stays waiting.
+        """
+        self.check_unchanged(record)
+        try:
+            self._services.queue.mark_processed(record.file_path, height=height, width=width)
+        except QueueError as error:
+            raise FileQueueError(error.reason, detail=error.detail) from None
+
+    def check_unchanged(self, record: ChangedFile) -> None:
+        """Read a record again and compare it with ``record``.
+
+        Raises
+        ------
+        ChangedMeanwhile, FileQueueError
+            As in :meth:`mark`.
+        """
+        self._go_on()
+        try:
+            now = self._services.queue.get_record(record.file_path)
+        except QueueError as error:
+            raise FileQueueError(error.reason, detail=error.detail) from None
+        if now is None:
+            raise ChangedMeanwhile("its record was deleted while it was worked on")
+        if now.revision != record.revision or now.file_path != record.file_path:
+            raise ChangedMeanwhile("it changed again while it was worked on, and waits for the next run")
+
+    def _go_on(self) -> None:
+        if self._stopped.is_set():
+            raise FileQueueError("the run was stopped before this file was done")
+
+    def _box(self, record: ChangedFile) -> Box:
+        return COPYRIGHT_BOX if record.copyrighted else ARCHIVED_BOX
+
+    def _is_current(self, record: ChangedFile, published: Published) -> bool:
+        return is_current(
+            published,
+            fingerprint=record.fingerprint,
+            profile=self._options.profile,
+            rules_version=RULES_VERSION,
+            box=self._box(record),
+        )
+
+
+def failed(report: FileReport, error: FileError) -> FileReport:
+    """The report of a file that ended with an error."""
+    outcome = {Fate.WAITS: Outcome.FAILED, Fate.LEFT: Outcome.LEFT, Fate.REMOVED: Outcome.REMOVED}[error.fate]
+    return replace(report, outcome=outcome, code=error.code, reason=error.reason, detail=error.detail)
+
+
+def described_source(record: ChangedFile) -> str | None:
+    """Where a record says that its file is, without a query or credentials."""
+    if record.source_bucket_name or record.source_file_path:
+        return f"s3://{record.source_bucket_name or '?'}/{record.source_file_path or '?'}"
+    if not record.source_uri:
+        return None
+    address = record.source_uri.partition("?")[0].partition("#")[0]
+    scheme, mark, rest = address.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if mark else address

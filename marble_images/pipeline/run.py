@@ -1,0 +1,180 @@
+"""The files of one run through a bounded pool of threads, and what becomes of those that are gone."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from marble_images.errors import FileError, QueueError, RemovalFuseBlown, StateError
+from marble_images.models import ChangedFile, FileReport, Outcome
+from marble_images.pipeline.one_file import FilePipeline, Job, Options, Services, failed
+
+_SMALLEST_RUN_WITH_A_FRACTION = 10
+
+
+@dataclass(frozen=True)
+class Fuse:
+    """How many files one run may remove from the queue.
+
+    Attributes
+    ----------
+    most
+        Files.
+    most_fraction
+        Share of the run's files, counted once a run has ten.
+    """
+
+    most: int = 20
+    most_fraction: float = 0.2
+
+    def blows(self, gone: int, listed: int) -> bool:
+        """Whether ``gone`` of ``listed`` files are too many to believe."""
+        too_large_a_share = listed >= _SMALLEST_RUN_WITH_A_FRACTION and gone > self.most_fraction * listed
+        return gone > self.most or too_large_a_share
+
+
+def run_files(
+    file_paths: Sequence[str],
+    services: Services,
+    options: Options,
+    *,
+    folder: Path,
+    threads: int,
+    fuse: Fuse | None = None,
+) -> Iterator[FileReport]:
+    """Work on files, several at once, and yield one report for each as it is done.
+
+    Files that their source says are gone come last, when it is known how many they are: each is removed
+    from the queue, unless there are more than ``fuse`` allows, and then none is.
+
+    Parameters
+    ----------
+    file_paths
+        File ids; one that is there twice is worked on once.
+    services, options
+        What to talk to, and what to do.
+    folder
+        The run's work folder.
+    threads
+        Files in flight at once, so also the most source files on disk.
+    fuse
+        Limit of removals.
+
+    Raises
+    ------
+    QueueError
+        AppSync cannot be asked for the records at all.
+    """
+    paths = list(dict.fromkeys(file_paths))
+    records = services.queue.get_records(paths)
+    jobs = [Job(path, records.get(path)) for path in paths]
+    # One look at all failures on record, where each file would need a look of its own.
+    services.state.failures_of(record for record in records.values() if isinstance(record, ChangedFile))
+    pipeline = FilePipeline(services, options, folder)
+    gone: list[FileReport] = []
+    for report in _in_threads(pipeline, services, jobs, threads):
+        if report.outcome is Outcome.REMOVED:
+            gone.append(report)
+        else:
+            yield report
+    yield from _remove(gone, records, pipeline, services, fuse or Fuse(), listed=len(paths))
+
+
+def _in_threads(
+    pipeline: FilePipeline, services: Services, jobs: Sequence[Job], threads: int
+) -> Iterator[FileReport]:
+    waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    done: queue.SimpleQueue[FileReport] = queue.SimpleQueue()
+    for job in jobs:
+        waiting.put(job)
+
+    def work() -> None:
+        while True:
+            try:
+                job = waiting.get_nowait()
+            except queue.Empty:
+                return
+            done.put(_worked_on(pipeline, services, job))
+
+    # Daemons: a thread that is stuck in a read must not keep an interrupted run alive.
+    for number in range(min(threads, len(jobs))):
+        threading.Thread(target=work, name=f"file-{number}", daemon=True).start()
+    try:
+        for _ in jobs:
+            yield done.get()
+    except BaseException:
+        pipeline.stop()
+        raise
+
+
+def _worked_on(pipeline: FilePipeline, services: Services, job: Job) -> FileReport:
+    try:
+        return _put_on_record(pipeline.process(job), job.record, services)
+    except Exception as error:  # noqa: BLE001 - a thread that dies without a report would hang the run
+        return FileReport(
+            job.file_path,
+            Outcome.FAILED,
+            code="unexpected",
+            reason=f"unexpected {type(error).__name__}",
+            detail=repr(error),
+        )
+
+
+def _put_on_record(
+    report: FileReport, record: ChangedFile | FileError | None, services: Services
+) -> FileReport:
+    """Keep the reason of a failure in the state, and forget it after a success."""
+    if not isinstance(record, ChangedFile):
+        return report
+    try:
+        if report.outcome is Outcome.FAILED:
+            services.state.record_failure(record, report)
+        elif report.outcome in (Outcome.MADE, Outcome.CURRENT):
+            services.state.clear(record.file_path)
+    except StateError as error:
+        return replace(report, warnings=(*report.warnings, f"its record was not kept: {error.reason}"))
+    return report
+
+
+def _remove(
+    gone: Sequence[FileReport],
+    records: dict[str, ChangedFile | FileError | None],
+    pipeline: FilePipeline,
+    services: Services,
+    fuse: Fuse,
+    *,
+    listed: int,
+) -> Iterator[FileReport]:
+    if fuse.blows(len(gone), listed):
+        for report in gone:
+            reason = f"not removed, for {len(gone)} of {listed} files seem gone at once: {report.reason}"
+            kept = replace(report, outcome=Outcome.FAILED, code=RemovalFuseBlown.code, reason=reason)
+            yield _put_on_record(kept, records[report.file_path], services)
+        return
+    for report in gone:
+        ended = _remove_one(report, records, pipeline, services)
+        yield _put_on_record(ended, records[report.file_path], services)
+
+
+def _remove_one(
+    report: FileReport,
+    records: dict[str, ChangedFile | FileError | None],
+    pipeline: FilePipeline,
+    services: Services,
+) -> FileReport:
+    record = records[report.file_path]
+    assert isinstance(record, ChangedFile)
+    try:
+        pipeline.check_unchanged(record)
+        services.queue.remove(record.file_path)
+        services.state.clear(record.file_path)
+    except FileError as error:
+        return failed(report, error)
+    except QueueError as error:
+        return replace(report, outcome=Outcome.FAILED, code=error.code, reason=error.reason)
+    except StateError as error:
+        return replace(report, warnings=(*report.warnings, error.reason))
+    return report

@@ -1,0 +1,51 @@
+"""AppSync as a Dagster resource."""
+
+import dagster as dg
+from pydantic import Field, PrivateAttr
+
+from marble_images.appsync import AppSyncQueue
+from marble_images.resources.aws import SSMParametersResource
+from marble_images.settings import Settings
+
+
+class AppSyncResource(dg.ConfigurableResource):
+    """The queue of files to process, behind an AppSync API."""
+
+    ssm: dg.ResourceDependency[SSMParametersResource]
+    url: str | None = Field(
+        default=None, description="Default: GRAPHQL_API_URL, or the SSM parameter GRAPHQL_API_URL_KEY_PATH"
+    )
+    api_key: str | None = Field(
+        default=None, description="Default: GRAPHQL_API_KEY, or the SSM parameter GRAPHQL_API_KEY_KEY_PATH"
+    )
+    read_timeout: float = Field(default=60, description="Seconds that one answer may take")
+    attempts: int = Field(default=6, description="Tries of one call that is throttled or fails")
+
+    _queue: AppSyncQueue | None = PrivateAttr(default=None)
+
+    def queue(self) -> AppSyncQueue:
+        """The client, made at first use.
+
+        Raises
+        ------
+        SettingsError
+            The address or the key is nowhere to be found.
+        """
+        if self._queue is None:
+            settings = Settings.load()
+            self._queue = AppSyncQueue(
+                self.url or self._setting(settings, "graphql_api_url"),
+                self.api_key or self._setting(settings, "graphql_api_key"),
+                read_timeout=self.read_timeout,
+                attempts=self.attempts,
+            )
+        return self._queue
+
+    def _setting(self, settings: Settings, name: str) -> str:
+        direct = getattr(settings, name)
+        if direct:
+            return direct if isinstance(direct, str) else direct.get_secret_value()
+        path = getattr(settings, f"{name}_key_path")
+        if not path:
+            settings.require(name)
+        return self.ssm.read(path)

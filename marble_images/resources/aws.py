@@ -1,0 +1,101 @@
+"""AWS clients: dagster-aws's resources with this pipeline's time-outs, and an answer to missing settings."""
+
+import os
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from dagster_aws.s3 import S3Resource
+from dagster_aws.ssm import SSMResource
+from pydantic import PrivateAttr
+
+from marble_images.errors import SettingsError
+
+_DEFAULT_REGION = "us-east-1"
+
+
+def _is_on_this_machine(url: str | None) -> bool:
+    host = urlsplit(url).hostname if url else None
+    if host is None:
+        return False
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@lru_cache(maxsize=1)
+def _has_credentials() -> bool:
+    return boto3.Session().get_credentials() is not None
+
+
+def _client(service: str, *, retries: int, region: str | None, endpoint: str | None) -> Any:
+    address = (
+        endpoint
+        or os.environ.get(f"AWS_ENDPOINT_URL_{service.upper()}")
+        or os.environ.get("AWS_ENDPOINT_URL")
+    )
+    # A server on this machine needs no account; anything else without credentials is a clear error at use.
+    anonymous = _is_on_this_machine(address) and not _has_credentials()
+    config = Config(
+        signature_version=UNSIGNED if anonymous else None,
+        connect_timeout=10,
+        read_timeout=60,
+        retries={"max_attempts": retries, "mode": "standard"},
+        max_pool_connections=64,
+        tcp_keepalive=True,
+    )
+    session = boto3.Session()
+    return session.client(  # type: ignore[call-overload]
+        service,
+        region_name=region or session.region_name or _DEFAULT_REGION,
+        endpoint_url=endpoint,
+        config=config,
+    )
+
+
+class S3ClientResource(S3Resource):
+    """dagster-aws's S3 resource with one client a process, time-outs, and connections for many threads."""
+
+    max_attempts: int = 6
+    _made: Any = PrivateAttr(default=None)
+
+    def get_client(self) -> Any:
+        """The client; safe to share between threads."""
+        if self._made is None:
+            self._made = _client(
+                "s3", retries=self.max_attempts, region=self.region_name, endpoint=self.endpoint_url
+            )
+        return self._made
+
+
+class SSMParametersResource(SSMResource):
+    """Reads single SecureString parameters by their path."""
+
+    max_attempts: int = 6
+
+    def read(self, path: str) -> str:
+        """The decrypted value of one parameter.
+
+        Raises
+        ------
+        SettingsError
+            There is no such parameter, it may not be read, or SSM cannot be reached; names the path.
+        """
+        client = _client(
+            "ssm", retries=self.max_attempts, region=self.region_name, endpoint=self.endpoint_url
+        )
+        try:
+            return str(client.get_parameter(Name=path, WithDecryption=True)["Parameter"]["Value"])
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "an error")
+            raise SettingsError(f"SSM parameter {path} cannot be read: {code}") from None
+        except BotoCoreError as error:
+            raise SettingsError(
+                f"SSM parameter {path} cannot be read: {type(error).__name__}", detail=str(error)
+            ) from None
