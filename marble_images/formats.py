@@ -26,8 +26,6 @@ class ImageFormat(str, Enum):
     AVIF = "AVIF"
     BMP = "BMP"
     PNM = "PNM"
-    JPEGXL = "JPEG XL"
-    JPEGXR = "JPEG XR"
     JPEGLS = "JPEG-LS"
     RADIANCE = "Radiance HDR"
     PSD = "Photoshop PSD"
@@ -62,11 +60,8 @@ _MAGIC: tuple[tuple[bytes, ImageFormat], ...] = (
     (b"MM\x00*", ImageFormat.TIFF),
     (b"II+\x00\x08\x00\x00\x00", ImageFormat.TIFF),
     (b"MM\x00+\x00\x08\x00\x00", ImageFormat.TIFF),
-    (b"II\xbc\x01", ImageFormat.JPEGXR),
     (b"\x00\x00\x00\x0cjP  \r\n\x87\n", ImageFormat.JPEG2000),
     (b"\xff\x4f\xff\x51\x00", ImageFormat.JPEG2000),
-    (b"\x00\x00\x00\x0cJXL \r\n\x87\n", ImageFormat.JPEGXL),
-    (b"\xff\x0a", ImageFormat.JPEGXL),
     (b"8BPS\x00\x01", ImageFormat.PSD),
     (b"#?RADIANCE", ImageFormat.RADIANCE),
     (b"#?RGBE", ImageFormat.RADIANCE),
@@ -82,6 +77,9 @@ _MAGIC: tuple[tuple[bytes, ImageFormat], ...] = (
 )
 
 _UNSUPPORTED: tuple[tuple[bytes, str], ...] = (
+    (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "JPEG XL"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"II\xbc\x01", "JPEG XR"),
     (b"8BPS\x00\x02", "Photoshop large document (PSB)"),
     (b"IIRO", "Olympus camera raw"),
     (b"IIRS", "Olympus camera raw"),
@@ -338,7 +336,7 @@ def _tga(head: bytes) -> ImageFormat | None:
     elif kind in (2, 10):
         fine = mapped in (0, 1) and depth in (15, 16, 24, 32)
     else:
-        fine = kind in (3, 11) and mapped == 0 and depth in (8, 16)
+        fine = kind in (3, 11) and mapped == 0 and depth in (1, 8, 16)
     if not mapped and any(head[3:8]):
         fine = False
     return ImageFormat.TGA if fine else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import tempfile
 import time
 import uuid
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from marble_images.errors import ImageError, InvalidPyramid, UnsupportedFormat
+from marble_images.errors import ConversionOutOfMemory, ImageError, InvalidPyramid, UnsupportedFormat
 from marble_images.formats import ImageFormat, identify_file
 from marble_images.pyramid.color import to_srgb
 from marble_images.pyramid.decode import Picture, check_size, decoding_error
@@ -22,6 +23,7 @@ from marble_images.pyramid.geometry import fit
 from marble_images.pyramid.model import Box, ConvertOptions, Pyramid
 from marble_images.pyramid.profiles import Profile, get_profile
 from marble_images.pyramid.readers import READERS, Reader
+from marble_images.pyramid.validate import validate_pyramid
 from marble_images.pyramid.vips import VipsImage, pyvips, version
 from marble_images.pyramid.write import write_pyramid
 
@@ -46,8 +48,8 @@ class Prepared:
         """The picture shrunk to 256 pixels, (height, width) or (height, width, 3), apart from the writer."""
         width, height = fit(self.image.width, self.image.height, Box(REFERENCE_SIDE, REFERENCE_SIDE))
         small = _resize(self.image, width, height)
-        array = np.asarray(small.numpy(), dtype=np.uint8)
-        return array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
+        samples = np.frombuffer(small.write_to_memory(), dtype=np.uint8)
+        return samples.reshape((height, width) if small.bands == 1 else (height, width, small.bands))
 
 
 def make_pyramid(source: Path, target: Path, options: ConvertOptions | None = None) -> Pyramid:
@@ -138,6 +140,8 @@ def _attempt(
         return problem
     except pyvips.Error as problem:
         return decoding_error(image_format, problem)
+    except MemoryError:
+        return ConversionOutOfMemory(f"decoding the {image_format} file needs more memory than there is")
 
 
 def _render(picture: Picture, options: ConvertOptions) -> Prepared:
@@ -149,7 +153,7 @@ def _render(picture: Picture, options: ConvertOptions) -> Prepared:
     stored = (height, width) if turned else (width, height)
     fitted = _in_memory(_resize(colour, *stored))
     # Turned last: the source is read from top to bottom only, and the fitted picture is small.
-    upright = _clean(_turn(fitted, picture.orientation))
+    upright = _turn(fitted, picture.orientation)
     return Prepared(upright, replace(picture, image=upright), (*picture.warnings, *warnings))
 
 
@@ -160,11 +164,17 @@ def _resize(image: VipsImage, width: int, height: int) -> VipsImage:
 
 
 def _in_memory(image: VipsImage) -> VipsImage:
-    if image.width * image.height * image.bands <= _MEMORY_BYTES:
-        return image.copy_memory()
-    stored = pyvips.Image.new_temp_file("%s.v")
-    image.write(stored)
-    return stored
+    """The image with all its pixels decoded and no metadata; a large one lies in a temporary file."""
+    size = image.width * image.height * image.bands
+    shape = image.width, image.height, image.bands, "uchar"
+    if size <= _MEMORY_BYTES:
+        bare = pyvips.Image.new_from_memory(image.write_to_memory(), *shape)
+    else:
+        with tempfile.TemporaryFile(prefix="marble-images-") as file:
+            image.rawsave_target(pyvips.Target.new_to_descriptor(file.fileno()))
+            # The map keeps the file alive after it is closed.
+            bare = pyvips.Image.new_from_memory(np.memmap(file, np.uint8, "r", shape=(size,)).data, *shape)
+    return bare.copy(interpretation="b-w" if image.bands == 1 else "srgb")
 
 
 def _turn(image: VipsImage, orientation: int) -> VipsImage:
@@ -181,13 +191,6 @@ def _turn(image: VipsImage, orientation: int) -> VipsImage:
     return image if turn is None else _in_memory(turn(image))
 
 
-def _clean(image: VipsImage) -> VipsImage:
-    bare = image.copy(interpretation="b-w" if image.bands == 1 else "srgb", xoffset=0, yoffset=0)
-    for name in bare.get_fields():
-        bare.remove(name)
-    return bare
-
-
 def _write(
     prepared: Prepared, path: Path, profile: Profile, checksum: str, options: ConvertOptions
 ) -> tuple[int, int]:
@@ -202,8 +205,6 @@ def _write(
 def _validate(
     path: Path, options: ConvertOptions, profile: Profile, reference: npt.NDArray[np.uint8]
 ) -> None:
-    from marble_images.pyramid.validate import validate_pyramid
-
     problems = validate_pyramid(path, box=options.box, profile=profile.name, reference=reference)
     errors = [problem.message for problem in problems if problem.kind == "error"]
     if errors:

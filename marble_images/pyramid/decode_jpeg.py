@@ -9,17 +9,18 @@ from pathlib import Path
 from marble_images.errors import CorruptImage, ImageError, TruncatedImage, UnsupportedFormat
 from marble_images.formats import ImageFormat
 from marble_images.pyramid.decode import Picture, Space, check_size, decoding_error
-from marble_images.pyramid.decode_vips import orientation, profile
+from marble_images.pyramid.decode_vips import orientation_of, profile
 from marble_images.pyramid.geometry import fit
 from marble_images.pyramid.model import ConvertOptions
-from marble_images.pyramid.vips import VipsImage, pyvips
+from marble_images.pyramid.vips import pyvips
 
-_SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+JPEG_LS = 0xF7
+_SOF = {*range(0xC0, 0xD0), JPEG_LS} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
-# Lossless and hierarchical frames.
-_UNUSUAL = {0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF}
+# Lossless and hierarchical frames, and JPEG-LS.
+_UNUSUAL = {0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF, JPEG_LS}
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}
-_EOI = b"\xff\xd9"
+EOI = b"\xff\xd9"
 
 # libjpeg's warnings of what harms no pixel, from its message table: bytes between segments or before the
 # end that belong to nothing, and headers of newer or older writers. All others mean damaged data.
@@ -77,7 +78,7 @@ def read_mildly(
 
 def _read(path: Path, image_format: ImageFormat, options: ConvertOptions, fail_on: str) -> Picture:
     data = path.read_bytes()
-    headers = _headers(data)
+    headers = parse_headers(data)
     frame = headers.frame
     check_size(frame.width, max(1, frame.height), options)
     if frame.marker in _UNUSUAL or frame.precision != 8:
@@ -101,7 +102,7 @@ def _read(path: Path, image_format: ImageFormat, options: ConvertOptions, fail_o
         format=image_format,
         width=frame.width,
         height=frame.height or image.height * shrink,
-        orientation=orientation(image),
+        orientation=orientation_of(image),
         profile=profile(image),
         warnings=warnings,
     )
@@ -124,17 +125,17 @@ def _mend(data: bytes, headers: _Headers) -> tuple[bytes | None, tuple[str, ...]
     if mended is not None:
         warnings.append("the JPEG file has stray bytes between its headers")
     # Within a scan an 0xFF byte is followed by 0, so the end marker cannot occur by chance.
-    if data.find(_EOI, headers.scan_at) < 0:
+    if data.find(EOI, headers.scan_at) < 0:
         if headers.frame.marker in _PROGRESSIVE:
             # Each scan refines the whole picture: without an end nobody knows whether scans are missing.
             raise TruncatedImage("the JPEG file is truncated")
         # Cut off after its last pixel, or before it: with the marker, libjpeg warns only in the latter case.
-        mended = (data if mended is None else mended).rstrip(b"\xff") + _EOI
+        mended = (data if mended is None else mended).rstrip(b"\xff") + EOI
         warnings.append("the JPEG file lacks its end marker")
     return mended, tuple(warnings)
 
 
-def _headers(data: bytes) -> _Headers:
+def parse_headers(data: bytes) -> _Headers:
     at, frame, clean = 2, None, [data[:2]]
     while True:
         start = at

@@ -21,7 +21,7 @@ _SGILOG, _SGILOG24 = 34676, 34677
 
 # libtiff has these always; of the others some builds write black pictures for want of a codec.
 _LIBTIFF_CODECS = {
-    *(_NONE, _CCITT_RLE, _FAX3, _FAX4, _LZW, _JPEG, _DEFLATE, _OLD_JPEG),
+    *(_NONE, _CCITT_RLE, _FAX3, _FAX4, _LZW, _JPEG, _DEFLATE),
     *(_PACKBITS, _OLD_DEFLATE, _THUNDERSCAN, _CCITT_RLEW, _SGILOG, _SGILOG24),
 }
 # Their decoders make up what is missing at the end of a piece: the file must hold all of it.
@@ -98,7 +98,7 @@ def _from_libvips(image: VipsImage, picture: TiffPicture, image_format: ImageFor
     elif image.format not in ("uchar", "ushort"):
         raise UnsupportedFormat("TIFF images of this kind are not read")
     if image.bands < space.bands:
-        raise CorruptImage("the TIFF file has fewer samples than its colours need")
+        raise UnsupportedFormat("TIFF images of this kind are not read")
     bits = picture.significant_bits
     maximum = 2.0**bits - 1 if bits else 65535.0 if image.format == "ushort" else 255.0
     # libvips divides associated alpha out itself.

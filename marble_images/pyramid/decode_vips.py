@@ -9,6 +9,7 @@ from marble_images.errors import UnsupportedFormat
 from marble_images.formats import ImageFormat
 from marble_images.pyramid.decode import Alpha, Picture, Space, check_size, decoding_error
 from marble_images.pyramid.model import ConvertOptions
+from marble_images.pyramid.orientation import UPRIGHT, from_metadata, of_png
 from marble_images.pyramid.vips import VipsImage, pyvips
 
 # By content, never by name. ``fail_on``: libpng warns of harmless ancillary chunks, so "error", which
@@ -45,10 +46,16 @@ def read(path: Path, image_format: ImageFormat, options: ConvertOptions) -> Pict
     except pyvips.Error as problem:
         raise decoding_error(image_format, problem) from problem
     check_size(image.width, image.height, options)
-    return from_vips(image, image_format, turned=image_format in _TURNED)
+    return from_vips(image, image_format, orientation=_orientation(path, image, image_format))
 
 
-def from_vips(image: VipsImage, image_format: ImageFormat, *, turned: bool = False) -> Picture:
+def _orientation(path: Path, image: VipsImage, image_format: ImageFormat) -> int:
+    if image_format in _TURNED:
+        return UPRIGHT
+    return of_png(path) if image_format is ImageFormat.PNG else orientation_of(image)
+
+
+def from_vips(image: VipsImage, image_format: ImageFormat, *, orientation: int) -> Picture:
     """A picture of what a libvips loader gave: 1 to 4 bands of 8 or 16 bits."""
     if image.format not in ("uchar", "ushort"):
         raise UnsupportedFormat(f"{image_format} samples of the type {image.format} are not read")
@@ -64,7 +71,7 @@ def from_vips(image: VipsImage, image_format: ImageFormat, *, turned: bool = Fal
         # 10 and 12 bits too: libvips stretches them over the type.
         maximum=65535.0 if image.format == "ushort" else 255.0,
         pages=int(field(image, "n-pages") or 1),
-        orientation=1 if turned else orientation(image),
+        orientation=orientation,
         profile=profile(image),
     )
 
@@ -74,10 +81,9 @@ def field(image: VipsImage, name: str) -> Any:
     return image.get(name) if image.get_typeof(name) else None
 
 
-def orientation(image: VipsImage) -> int:
-    """EXIF orientation, 1 where there is none or it makes no sense."""
-    value = field(image, "orientation")
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+def orientation_of(image: VipsImage) -> int:
+    """EXIF orientation, or XMP's where EXIF has none; 1 where there is none or it makes no sense."""
+    return from_metadata(field(image, "exif-data"), field(image, "xmp-data"))
 
 
 def profile(image: VipsImage) -> bytes | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from marble_images.errors import CorruptImage, UnsupportedFormat
 from marble_images.formats import ImageFormat
 from marble_images.pyramid.arrays import Array, to_unsigned, to_vips
 from marble_images.pyramid.decode import DECODER_ERRORS, Alpha, Picture, Space, check_size, decoding_error
+from marble_images.pyramid.geometry import fit
 from marble_images.pyramid.model import ConvertOptions
 
 # Ours are checked on the header before a pixel is decoded.
@@ -48,6 +50,15 @@ _PILLOW_NAMES = {
 }
 """The Pillow plugins that may open a format; no other, whatever the content makes Pillow think."""
 
+# Stored as they are, or as runs, none of which stands for more pixels than this in a byte.
+_BOUNDED = {
+    *(ImageFormat.BMP, ImageFormat.PNM, ImageFormat.PCX, ImageFormat.DCX, ImageFormat.SGI, ImageFormat.SUN),
+    *(ImageFormat.TGA, ImageFormat.QOI, ImageFormat.DDS, ImageFormat.XBM, ImageFormat.XPM, ImageFormat.FLI),
+    *(ImageFormat.MSP, ImageFormat.PCD, ImageFormat.IM, ImageFormat.PSD),
+}
+_PIXELS_PER_BYTE = 1024
+_MOST_LEVELS = 5
+
 _SPACES = {"L": Space.GREY, "RGB": Space.RGB, "CMYK": Space.CMYK}
 
 
@@ -79,6 +90,10 @@ def read_pillow(path: Path, image_format: ImageFormat, options: ConvertOptions) 
 def _read_pillow(path: Path, image_format: ImageFormat, options: ConvertOptions) -> Picture:
     with path.open("rb") as file, Image.open(file, formats=_PILLOW_NAMES[image_format]) as opened:
         check_size(opened.width, opened.height, options)
+        _check_claim(opened, image_format, path.stat().st_size)
+        if image_format is ImageFormat.JPEG2000:
+            _shrink_on_load(opened, options)
+        width, height = opened.size
         pages = min(int(getattr(opened, "n_frames", 1)), options.max_pages)
         opened.load()
         array, space, alpha, maximum, noted = _samples(opened)
@@ -86,14 +101,31 @@ def _read_pillow(path: Path, image_format: ImageFormat, options: ConvertOptions)
             image=to_vips(array),
             space=space,
             format=image_format,
-            width=opened.width,
-            height=opened.height,
+            width=width,
+            height=height,
             alpha=alpha,
             maximum=maximum,
             pages=pages,
             profile=opened.info.get("icc_profile"),
             warnings=noted,
         )
+
+
+def _check_claim(image: Image.Image, image_format: ImageFormat, size: int) -> None:
+    """Refuse a header that claims more pixels than the file can hold, before room is made for them."""
+    if image_format in _BOUNDED and image.width * image.height > _PIXELS_PER_BYTE * size:
+        raise CorruptImage(
+            f"the {image_format} file says {image.width} x {image.height} pixels, but has only {size} bytes"
+        )
+
+
+def _shrink_on_load(image: Image.Image, options: ConvertOptions) -> None:
+    """Leave out the finest resolutions of a JPEG 2000 that are not needed, save one for the better kernel."""
+    fitted = fit(image.width, image.height, options.box)
+    factor = max(image.width / fitted[0], image.height / fitted[1])
+    levels = min(_MOST_LEVELS, max(0, int(math.log2(factor)) - 1))
+    if levels:
+        image.reduce = levels  # type: ignore[method-assign,assignment]
 
 
 def _samples(image: Image.Image) -> tuple[Array, Space, Alpha, float, tuple[str, ...]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from marble_images.errors import ImageError
 from marble_images.formats import ImageFormat
-from marble_images.pyramid import decode_jpeg, decode_tiff, decode_vips, fallback
+from marble_images.pyramid import decode_codecs, decode_jpeg, decode_tiff, decode_vips, fallback, pdf
 from marble_images.pyramid.decode import Picture
 from marble_images.pyramid.model import ConvertOptions
 
@@ -22,16 +22,21 @@ def _first(read: Callable[[Path, ImageFormat, ConvertOptions], Picture]) -> Read
 _VIPS = _first(decode_vips.read)
 _PILLOW = _first(fallback.read_pillow)
 _ONLY_PILLOW = (
-    *(ImageFormat.BMP, ImageFormat.PNM, ImageFormat.PSD, ImageFormat.ICO, ImageFormat.CUR, ImageFormat.ICNS),
+    *(ImageFormat.BMP, ImageFormat.PSD, ImageFormat.ICO, ImageFormat.CUR, ImageFormat.ICNS),
     *(ImageFormat.PCX, ImageFormat.DCX, ImageFormat.SGI, ImageFormat.SUN, ImageFormat.TGA, ImageFormat.QOI),
     *(ImageFormat.DDS, ImageFormat.XBM, ImageFormat.XPM, ImageFormat.FLI, ImageFormat.MSP, ImageFormat.PCD),
     *(ImageFormat.IM, ImageFormat.JPEG2000),
 )
 
 READERS: Mapping[ImageFormat, tuple[Reader, ...]] = {
-    ImageFormat.JPEG: (_first(decode_jpeg.read), decode_jpeg.read_mildly),
+    ImageFormat.JPEG: (_first(decode_jpeg.read), decode_jpeg.read_mildly, decode_codecs.read_unusual_jpeg),
+    ImageFormat.JPEGLS: (decode_codecs.read_unusual_jpeg,),
+    ImageFormat.RADIANCE: (_first(decode_codecs.read_radiance),),
+    ImageFormat.PNM: (_PILLOW, decode_codecs.read_netpbm),
+    ImageFormat.PDF: (_first(pdf.read),),
     ImageFormat.PNG: (_VIPS,),
-    ImageFormat.GIF: (_VIPS,),
+    # libvips leaves what is missing of a cut GIF transparent, without a word.
+    ImageFormat.GIF: (_PILLOW,),
     ImageFormat.WEBP: (_VIPS,),
     ImageFormat.AVIF: (_VIPS,),
     ImageFormat.HEIC: (_first(fallback.read_heif),),
