@@ -58,6 +58,8 @@ class AppSyncQueue:
         Seconds that one request may take in all, however steadily its answer drips.
     attempts
         Tries a request, the first included.
+    patience
+        Seconds after which a failed request is not tried again, whatever tries are left.
     backoff, longest_backoff
         Seconds before the second try, doubled with each and up to ``backoff`` more by chance; and the
         most. A ``Retry-After`` of up to 120 s is honoured where it is longer; one beyond ends the tries.
@@ -83,6 +85,7 @@ class AppSyncQueue:
         read_timeout: float = 60,
         deadline: float = 180,
         attempts: int = 6,
+        patience: float = 300,
         backoff: float = 1.0,
         longest_backoff: float = 60,
         page_limit: int = 1000,
@@ -96,6 +99,7 @@ class AppSyncQueue:
             read_timeout=read_timeout,
             deadline_seconds=deadline,
             attempts=attempts,
+            patience=patience,
             backoff=backoff,
             longest_backoff=longest_backoff,
         )

@@ -22,7 +22,7 @@ from gql.client import SyncClientSession
 from gql.transport.exceptions import TransportConnectionFailed, TransportError, TransportQueryError
 from gql.transport.requests import RequestsHTTPTransport
 from graphql import DocumentNode, parse
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_after_delay
 from tenacity.wait import wait_exponential, wait_random
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
@@ -85,6 +85,7 @@ class AppSyncTransport:
         read_timeout: float,
         deadline_seconds: float,
         attempts: int,
+        patience: float,
         backoff: float,
         longest_backoff: float,
     ) -> None:
@@ -93,6 +94,7 @@ class AppSyncTransport:
         self._timeout = (connect_timeout, read_timeout)
         self._deadline = deadline_seconds
         self._attempts = attempts
+        self._patience = patience
         self._backoff = wait_exponential(multiplier=backoff, max=longest_backoff) + wait_random(0, backoff)
         self._local = threading.local()
         self._clients: weakref.WeakSet[Client] = weakref.WeakSet()
@@ -119,7 +121,7 @@ class AppSyncTransport:
         """
         request = GraphQLRequest(_parsed(document), variable_values=dict(variables))
         retrying = Retrying(
-            stop=stop_after_attempt(self._attempts),
+            stop=stop_after_attempt(self._attempts) | stop_after_delay(self._patience),
             wait=self._pause,
             retry=retry_if_exception(_may_pass),
             before_sleep=self._report_retry,

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boto3.s3.transfer import TransferConfig
-from botocore.config import Config
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from marble_images.errors import PublishError
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 __all__ = [
     "PDF_CONTENT_TYPE",
     "PYRAMID_CONTENT_TYPE",
-    "S3_CONFIG",
     "ImageBucket",
     "Published",
     "is_current",
@@ -53,14 +51,6 @@ __all__ = [
 ]
 
 PDF_CONTENT_TYPE = "application/pdf"
-
-S3_CONFIG = Config(
-    connect_timeout=10,
-    read_timeout=60,
-    max_pool_connections=32,
-    retries={"mode": "standard", "total_max_attempts": 6},
-)
-"""How an S3 client of this package waits and retries: botocore's own machinery, with jitter."""
 
 _MULTIPART_BYTES = 64 * 2**20
 _PART_BYTES = 16 * 2**20
@@ -84,7 +74,7 @@ class ImageBucket:
     Parameters
     ----------
     client
-        A boto3 S3 client, best made with ``S3_CONFIG``.
+        A boto3 S3 client; its configuration says how long it waits and how often it tries.
     bucket
         Its name.
     multipart_bytes, part_bytes

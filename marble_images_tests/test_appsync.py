@@ -355,6 +355,15 @@ class TestRetries:
             queue.list_files()
         assert len(server.requests) == 1
 
+    def test_patience_ends_before_the_tries_do(self, server: QueueServer) -> None:
+        server.always = faulty.status(500)
+        with (
+            AppSyncQueue(server.url, KEY, attempts=10_000, backoff=0.05, patience=0.2) as queue,
+            pytest.raises(QueueUnavailable),
+        ):
+            queue.list_files()
+        assert 1 <= len(server.requests) < 10
+
     @pytest.mark.parametrize("value", ["soon", "-5", "", "99999999999999999999"])
     def test_a_retry_after_that_says_nothing_is_no_trouble(
         self, server: QueueServer, queue: AppSyncQueue, value: str
