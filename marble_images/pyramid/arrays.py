@@ -81,6 +81,9 @@ def to_unsigned(
         raise UnsupportedFormat("images of complex numbers are not read")
     if kind == "b":
         return array.astype(np.uint8), 1.0, ()
+    if kind == "i" and size == 1:
+        # Writers that have no unsigned bytes say so; a picture of negative light there is not.
+        return array.view(np.uint8), 255.0, ("signed bytes were taken as unsigned",)
     if kind == "u" and size <= 2:
         native = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
         return native, float(2 ** (bits or 8 * size) - 1), ()

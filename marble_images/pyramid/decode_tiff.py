@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from marble_images.errors import CorruptImage, TruncatedImage, UnsupportedFormat
+from marble_images.errors import CorruptImage, ImageError, TruncatedImage, UnsupportedFormat
 from marble_images.formats import ImageFormat
 from marble_images.pyramid import tiff_pages as tiff
 from marble_images.pyramid.arrays import Array, new_array, row_slices, to_unsigned, to_vips
 from marble_images.pyramid.decode import DECODER_ERRORS, Alpha, Picture, Space, decoding_error
+from marble_images.pyramid.fallback import read_pillow
 from marble_images.pyramid.model import ConvertOptions
 from marble_images.pyramid.tiff_pages import TiffPicture
 from marble_images.pyramid.vips import VipsImage, pyvips
@@ -161,8 +163,8 @@ def _check_kind(picture: TiffPicture, space: Space | None) -> None:
         raise UnsupportedFormat("TIFF images of inks other than CMYK are not read")
     if picture.photometric != tiff.PALETTE and picture.samples < space.bands:
         raise CorruptImage("the TIFF file has fewer samples than its colours need")
-    if picture.photometric == tiff.YCBCR and page.compression not in (_JPEG, _OLD_JPEG):
-        raise UnsupportedFormat("TIFF images of this kind of YCbCr are not read")
+    if page.compression == _OLD_JPEG or (picture.photometric == tiff.YCBCR and page.compression != _JPEG):
+        raise UnsupportedFormat("TIFF images of this kind are not read")
 
 
 def _decode(picture: TiffPicture) -> Array:
@@ -201,8 +203,8 @@ def _decode(picture: TiffPicture) -> Array:
 def _interpret(samples: Array, space: Space, picture: TiffPicture, image_format: ImageFormat) -> Picture:
     photometric = picture.photometric
     if photometric == tiff.PALETTE:
-        expanded = _expand_palette(samples, picture)
-        return _picture(to_vips(expanded), space, Alpha.NONE, 65535.0, picture, image_format, ())
+        expanded, alpha = _expand_palette(samples, picture)
+        return _picture(to_vips(expanded), space, alpha, 65535.0, picture, image_format, ())
     if space is Space.LAB:
         return _picture(to_vips(_lab(samples, picture)), space, Alpha.NONE, 1.0, picture, image_format, ())
     bits = picture.significant_bits or picture.bits or None
@@ -233,16 +235,25 @@ def _alpha(samples: Array, space: Space, picture: TiffPicture) -> tuple[int | No
     return None, Alpha.NONE
 
 
-def _expand_palette(samples: Array, picture: TiffPicture) -> Array:
-    """Palette indices as 16-bit RGB."""
+def _expand_palette(samples: Array, picture: TiffPicture) -> tuple[Array, Alpha]:
+    """Palette indices, and alpha if there is any, as 16-bit RGB or RGBA."""
     colours = np.asarray(picture.page.colormap).astype(np.uint16).T
-    indices = samples[:, :, 0]
     if colours.max() < 256:
         # Old writers filled the 16-bit map with 8-bit values.
         colours = colours * np.uint16(257)
+    indices = samples[:, :, 0].astype(np.uint16)
     if int(indices.max()) >= len(colours):
         raise CorruptImage("the TIFF file uses colours that its palette does not have")
-    return np.asarray(colours[indices], dtype=np.uint16)
+    kinds = picture.extra_samples or ()
+    if samples.shape[2] < 2 or not kinds or kinds[0] not in (_ASSOCIATED_ALPHA, _STRAIGHT_ALPHA):
+        return np.asarray(colours[indices], dtype=np.uint16), Alpha.NONE
+    out = new_array((*samples.shape[:2], 4), np.uint16)
+    full = 2**picture.bits - 1
+    for rows in row_slices(samples):
+        out[rows, :, :3] = colours[indices[rows]]
+        out[rows, :, 3] = samples[rows, :, 1].astype(np.uint32) * 65535 // full
+    # The colours of a palette are never multiplied, whatever the tag says.
+    return out, Alpha.STRAIGHT
 
 
 def _lab(samples: Array, picture: TiffPicture) -> Array:
@@ -263,3 +274,23 @@ def _lab(samples: Array, picture: TiffPicture) -> Array:
         out[rows, :, 0] = lightness
         out[rows, :, 1:] = colours
     return out
+
+
+def read_first_page(
+    path: Path, image_format: ImageFormat, options: ConvertOptions, refusal: ImageError | None
+) -> Picture:
+    """Decode with Pillow's libtiff, which has more of the old codecs, what the others do not know.
+
+    Raises
+    ------
+    ImageError
+        The others' refusal, unless it was for want of a decoder; or Pillow's.
+    """
+    if refusal is not None and not isinstance(refusal, UnsupportedFormat):
+        raise refusal
+    with tiff.open_tiff(path, options) as picture:
+        if picture.page.compression != _OLD_JPEG or picture.index != 0 or picture.subifd >= 0:
+            raise refusal or UnsupportedFormat("TIFF images of this kind are not read")
+        pages = picture.pages
+    # Pillow has turned it, and does not say so.
+    return replace(read_pillow(path, image_format, options), pages=pages)

@@ -16,6 +16,7 @@ from marble_images.pyramid.arrays import Array, to_unsigned, to_vips
 from marble_images.pyramid.decode import DECODER_ERRORS, Alpha, Picture, Space, check_size, decoding_error
 from marble_images.pyramid.geometry import fit
 from marble_images.pyramid.model import ConvertOptions
+from marble_images.pyramid.orientation import UPRIGHT, from_metadata
 
 # Ours are checked on the header before a pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
@@ -25,7 +26,6 @@ _PILLOW_NAMES = {
     ImageFormat.BMP: ("BMP", "DIB"),
     ImageFormat.PNM: ("PPM",),
     ImageFormat.JPEG2000: ("JPEG2000",),
-    ImageFormat.HEIC: (),
     ImageFormat.PSD: ("PSD",),
     ImageFormat.ICO: ("ICO",),
     ImageFormat.CUR: ("CUR",),
@@ -47,6 +47,7 @@ _PILLOW_NAMES = {
     ImageFormat.GIF: ("GIF",),
     ImageFormat.WEBP: ("WEBP",),
     ImageFormat.TIFF: ("TIFF",),
+    ImageFormat.AVIF: ("AVIF",),
 }
 """The Pillow plugins that may open a format; no other, whatever the content makes Pillow think."""
 
@@ -96,6 +97,7 @@ def _read_pillow(path: Path, image_format: ImageFormat, options: ConvertOptions)
         width, height = opened.size
         pages = min(int(getattr(opened, "n_frames", 1)), options.max_pages)
         opened.load()
+        exif = opened.info.get("exif")
         array, space, alpha, maximum, noted = _samples(opened)
         return Picture(
             image=to_vips(array),
@@ -106,6 +108,8 @@ def _read_pillow(path: Path, image_format: ImageFormat, options: ConvertOptions)
             alpha=alpha,
             maximum=maximum,
             pages=pages,
+            # Pillow puts the container's own rotation there; of the other formats it turns TIFFs itself.
+            orientation=from_metadata(exif, None) if image_format is ImageFormat.AVIF else UPRIGHT,
             profile=opened.info.get("icc_profile"),
             warnings=noted,
         )

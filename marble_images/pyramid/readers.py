@@ -38,8 +38,13 @@ READERS: Mapping[ImageFormat, tuple[Reader, ...]] = {
     # libvips leaves what is missing of a cut GIF transparent, without a word.
     ImageFormat.GIF: (_PILLOW,),
     ImageFormat.WEBP: (_VIPS,),
-    ImageFormat.AVIF: (_VIPS,),
-    ImageFormat.HEIC: (_first(fallback.read_heif),),
-    ImageFormat.TIFF: (_first(decode_tiff.read), _first(decode_tiff.read_array)),
+    # libheif guesses the colours of files that do not name their matrix; libavif reads it from the picture.
+    ImageFormat.AVIF: (_PILLOW, _VIPS),
+    ImageFormat.HEIC: (_first(fallback.read_heif), _VIPS),
+    ImageFormat.TIFF: (
+        _first(decode_tiff.read),
+        _first(decode_tiff.read_array),
+        decode_tiff.read_first_page,
+    ),
     **dict.fromkeys(_ONLY_PILLOW, (_PILLOW,)),
 }
