@@ -6,12 +6,14 @@ decode. Here the stored bytes of each tile go straight to a decoder that fails o
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import imagecodecs
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from marble_images.pyramid.tiff_tags import Page, TiffTags
 
@@ -118,15 +120,48 @@ class Level:
         TileError
             It cannot be decoded, or not to the size that it must have.
         """
-        index = row * self.across + column
-        data = file.read(self.offsets[index], self.counts[index])
         try:
-            pixels = _DECODERS[self.compression](self, data)
+            pixels = _DECODERS[self.compression](self, self._data(file, row, column))
         except (RuntimeError, ValueError, TypeError) as error:
             raise TileError(str(error)) from error
-        height = min(self.tile, self.height - row * self.tile)
-        width = min(self.tile, self.width - column * self.tile)
+        height, width = self.visible(row, column)
         return pixels[:height, :width]
+
+    def read_means(self, file: TiffTags, row: int, column: int, block: int) -> Pixels | None:
+        """Decode a whole JPEG tile to the means of its blocks of 8, 4 or 2 pixels, much faster than `read`.
+
+        ``None`` for what cannot be had in that way: other compressions, and tiles that hold padding.
+
+        Raises
+        ------
+        TagError, TileError
+            As `read`.
+        """
+        if self.compression != JPEG or self.visible(row, column) != (self.tile, self.tile):
+            return None
+        data = _whole_jpeg(self, self._data(file, row, column))
+        try:
+            with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+                mode = "L" if self.bands == 1 else "YCbCr" if self.photometric == YCBCR else "RGB"
+                # Without an Adobe marker libjpeg takes three bands for RGB only by these names.
+                named = [component[0] for component in image.layer]
+                if image.size != (self.tile, self.tile) or (mode == "RGB" and bytes(named) != b"RGB"):
+                    return None
+                image.draft(mode, (self.tile // block, self.tile // block))
+                means = np.asarray(image)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise TileError(str(error)) from error
+        means = means.reshape(*means.shape[:2], -1)
+        side = self.tile // block
+        return means if means.shape == (side, side, self.bands) else None
+
+    def visible(self, row: int, column: int) -> tuple[int, int]:
+        """Height and width of the part of a tile that is not padding."""
+        return min(self.tile, self.height - row * self.tile), min(self.tile, self.width - column * self.tile)
+
+    def _data(self, file: TiffTags, row: int, column: int) -> bytes:
+        index = row * self.across + column
+        return file.read(self.offsets[index], self.counts[index])
 
     def shaped(self, raw: bytes | bytearray) -> Pixels:
         """Decompressed bytes as pixels, the predictor undone."""
@@ -146,14 +181,20 @@ def _zstd(level: Level, data: bytes) -> Pixels:
 
 
 def _jpeg(level: Level, data: bytes) -> Pixels:
-    # libjpeg makes up what is missing with no more than a warning: a stream that was cut must be seen here.
-    if not data.rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise TileError("its JPEG stream has no end")
     space = None if level.bands == 1 else "YCBCR" if level.photometric == YCBCR else "RGB"
-    return _exact(
-        level,
-        imagecodecs.jpeg8_decode(data, tables=level.tables or None, colorspace=space, outcolorspace=space),
-    )
+    whole = _whole_jpeg(level, data)
+    return _exact(level, imagecodecs.jpeg8_decode(whole, colorspace=space, outcolorspace=space))
+
+
+def _whole_jpeg(level: Level, data: bytes) -> bytes:
+    # libjpeg makes up what is missing with no more than a warning: a stream that was cut must be seen here.
+    if not data.startswith(_START) or not data.rstrip(b"\0").endswith(_END):
+        raise TileError("its JPEG stream has no start or no end")
+    tables = level.tables.rstrip(b"\0")
+    return tables.removesuffix(_END) + data.removeprefix(_START) if tables.startswith(_START) else data
+
+
+_START, _END = b"\xff\xd8", b"\xff\xd9"
 
 
 def _webp(level: Level, data: bytes) -> Pixels:

@@ -135,13 +135,20 @@ class _Pixels:
         for row in range(level.down):
             for column in range(level.across):
                 try:
-                    sums.add(row, column, level.read(self._file, row, column))
+                    self._add(level, row, column, sums)
                 except (TileError, TagError) as problem:
                     failures.append(f"tile {column}, {row} cannot be decoded: {problem}")
         yield from (error(f"level {index}", one_line(text)) for text in failures[:_MOST_NAMED])
         if len(failures) > _MOST_NAMED:
             more = len(failures) - _MOST_NAMED
             yield error(f"level {index}", f"{more} more of its tiles cannot be decoded")
+
+    def _add(self, level: Level, row: int, column: int, sums: _Sums) -> None:
+        means = level.read_means(self._file, row, column, sums.block) if sums.block > 1 else None
+        if means is None:
+            sums.add(row, column, level.read(self._file, row, column))
+        else:
+            sums.add_means(row, column, means)
 
     def _tolerance(self, level: Level) -> Tolerance:
         if not level.lossy:
@@ -271,10 +278,23 @@ class _Sums:
         longer, shorter = max(level.width, level.height), min(level.width, level.height)
         while self.block > 1 and (longer < self.block * _SMALL_SIDE or shorter < self.block * _SMALL_BLOCKS):
             self.block //= 2
-        self._separate = top and self.block != BLOCK
+        if not top:
+            self.block = BLOCK
+        self._halvings = (BLOCK // self.block).bit_length() - 1
+        self._separate = self.block != BLOCK
         self.small = (
             _zeros(level.width, level.height, self.block, level.bands) if self._separate else self.full
         )
+
+    def add_means(self, row: int, column: int, means: Pixels) -> None:
+        """Add one whole tile as means of blocks of `block` pixels."""
+        sums = means.astype(np.float32) * np.float32(self.block**2)
+        if self._separate:
+            _place(self.small, sums, row, column, self._level.tile // self.block)
+        for _ in range(self._halvings):
+            sums = pair_sums(sums)
+        for whole in (self.full, self.even) if self._odd else (self.full,):
+            _place(whole, sums, row, column, self._level.tile // BLOCK)
 
     def add(self, row: int, column: int, pixels: Pixels) -> None:
         """Add one tile."""
