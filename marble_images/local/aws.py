@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import threading
 import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -29,6 +30,12 @@ _DIGESTS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+PREPARING = "preparing-the-stack"
+"""In the user agent of the client that fills the services before others may use them."""
+
+_PATIENCE = 60.0
+
+
 class AwsHandler(werkzeug_app.MotoRequestHandler, QuietHandler):
     """moto's request handler, without a line on stderr for each request."""
 
@@ -41,12 +48,22 @@ class _AnyCharacter(RegexConverter):
         self.regex = f"(?s:{self.regex})"
 
 
-def build_app(disk: S3Disk) -> WSGIApp:
-    """The WSGI application: moto, with each change of S3 on disk before it is answered."""
+def build_app(disk: S3Disk, others_ready: threading.Event) -> WSGIApp:
+    """The WSGI application: moto, with each change of S3 on disk before it is answered.
+
+    Parameters
+    ----------
+    disk
+        Where S3's content is kept.
+    others_ready
+        Other services than S3 answer once this is set, but to :data:`PREPARING`.
+    """
     werkzeug_app.RegexConverter = _AnyCharacter  # type: ignore[attr-defined]
     moto = werkzeug_app.DomainDispatcherApplication(werkzeug_app.create_backend_app)
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if service_of(environ) != "s3" and not _prepares(environ):
+            others_ready.wait(_PATIENCE)
         if not _arrived_whole(environ):
             kind, body = aws_failure(environ, 400, "BadDigest")
             start_response("400 Bad Request", [("Content-Type", kind), ("Content-Length", str(len(body)))])
@@ -59,8 +76,19 @@ def build_app(disk: S3Disk) -> WSGIApp:
     return app
 
 
+def unless_preparing(app: WSGIApp, bare: WSGIApp) -> WSGIApp:
+    """``bare`` for the client that fills the services, which no fault may hit; ``app`` for others."""
+    return lambda environ, start_response: (bare if _prepares(environ) else app)(environ, start_response)
+
+
+def _prepares(environ: dict[str, Any]) -> bool:
+    return PREPARING in environ.get("HTTP_USER_AGENT", "")
+
+
 def service_of(environ: dict[str, Any]) -> str:
-    """The AWS service that a request was signed for; S3 when it was not signed."""
+    """The AWS service that a request was signed for; of those that were not signed, S3 or ``other``."""
+    if "HTTP_AUTHORIZATION" not in environ and "HTTP_X_AMZ_TARGET" in environ:
+        return "other"
     scope = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].split(",")[0].split("/")
     return scope[3] if len(scope) == 5 else "s3"
 

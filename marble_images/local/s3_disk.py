@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 import threading
@@ -26,6 +27,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.models import FakeBucket, FakeKey, s3_backends
 
 _ODD = "odd-keys~"
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _STRIPES = 64
 _GRACE = 60.0
 _SAVED = ("_storage_class", "checksum_algorithm", "checksum_value", "checksum_type", "checksum_parts")
@@ -169,15 +171,20 @@ class S3Disk:
 
     def sync_bucket(self, bucket_name: str) -> None:
         """Make the disk hold what moto holds in one bucket."""
+        if not _BUCKET_NAME.fullmatch(bucket_name):
+            return
         bucket = _backend().buckets.get(bucket_name)
-        stored = {key for (key,) in self._execute("SELECT key FROM objects WHERE bucket = ?", bucket_name)}
+        folder = self.folder / bucket_name
+        keys = {key for (key,) in self._execute("SELECT key FROM objects WHERE bucket = ?", bucket_name)}
         if bucket is not None:
-            (self.folder / bucket_name).mkdir(exist_ok=True)
-            stored |= set(bucket.keys)
-        for key in stored:
+            folder.mkdir(exist_ok=True)
+            keys |= set(bucket.keys)
+        for key in keys:
             self.sync(bucket_name, key)
-        if bucket is None and "/" not in bucket_name and not bucket_name.startswith("."):
-            shutil.rmtree(self.folder / bucket_name, ignore_errors=True)
+        if bucket is None and folder.is_dir():
+            # S3 deletes a bucket only when it is empty; so its folder is.
+            with suppress(OSError):
+                folder.rmdir()
 
     def link(self, bucket_name: str, key: str, path: Path, content_type: str) -> str:
         """Make a file that lies elsewhere an object, without copying it; its ETag (the MD5).

@@ -8,10 +8,13 @@ import os
 import resource
 import select
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
+
+from botocore.config import Config
 
 from marble_images.local import appsync, aws, control, fault_shapes, google, layout, web
 from marble_images.local.fault_layer import FaultLayer
@@ -67,10 +70,15 @@ class StandIns:
         web.make_folders(folder / "web")
         self._desk = google.TokenDesk(self.secrets.public_key, lambda: f"{self._url('google')}/token")
         self._book = FaultBook()
+        self._prepared = threading.Event()
         self._servers: dict[str, LoopbackServer] = {}
         before = layout.read_ports(folder)
         self._serve(before)
-        self._prepare_aws()
+        self._disk.load()
+        for bucket in layout.BUCKETS:
+            self._disk.make_bucket(bucket)
+        # moto takes more than a second to load these, and S3 does not need them.
+        threading.Thread(target=self._prepare_services, name="prepare", daemon=True).start()
         for name in ("uri", "curate"):
             self._follow(name, before)
         ports = {name: server.port for name, server in self._servers.items()}
@@ -90,7 +98,7 @@ class StandIns:
         files = self.folder / "web"
         apps: dict[str, Any] = {
             "appsync": appsync.build_app(self._table, lambda: self.secrets.api_key),
-            "aws": aws.build_app(self._disk),
+            "aws": aws.build_app(self._disk, self._prepared),
             "uri": web.build_uri_app(files),
             "curate": web.build_curate_app(files, lambda: self._url("uri"), self._curate),
             "google": google.build_app(files, self._desk),
@@ -100,13 +108,18 @@ class StandIns:
             handler = {"handler": aws.AwsHandler} if name == "aws" else {}
             # Nothing misbehaves where the commands to do so come in.
             served = app if name == "control" else FaultLayer(app, name, self._book, **_LAYERS[name])
+            if name == "aws":
+                served = aws.unless_preparing(served, app)
             self._servers[name] = LoopbackServer(served, ports.get(name), **handler)
 
-    def _prepare_aws(self) -> None:
-        self._disk.load()
-        for bucket in layout.BUCKETS:
-            self._disk.make_bucket(bucket)
-        ssm = layout.aws_client("ssm", self._url("aws"))
+    def _prepare_services(self) -> None:
+        try:
+            self._fill_services(Config(user_agent_extra=aws.PREPARING))
+        finally:
+            self._prepared.set()
+
+    def _fill_services(self, own: Config) -> None:
+        ssm = layout.aws_client("ssm", self._url("aws"), own)
         account = google.service_account(self.secrets.private_key, self._url("google"))
         parameters = {
             layout.URL_PATH: f"{self._url('appsync')}/graphql",
@@ -116,7 +129,7 @@ class StandIns:
         }
         for name, value in parameters.items():
             ssm.put_parameter(Name=name, Value=value, Type="SecureString", Overwrite=True)
-        layout.aws_client("sns", self._url("aws")).create_topic(Name=layout.TOPIC)
+        layout.aws_client("sns", self._url("aws"), own).create_topic(Name=layout.TOPIC)
 
     def _follow(self, name: str, before: dict[str, int]) -> None:
         # Records hold addresses; when a port was taken meanwhile, they move with it.

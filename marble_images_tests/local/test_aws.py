@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import requests
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 from hypothesis import given, settings
@@ -180,3 +181,24 @@ def test_what_moto_holds_is_there_after_a_restart_whatever_its_keys(
         finally:
             backend.buckets.clear()
             s3_backends.bucket_accounts.clear()
+
+
+def test_requests_to_other_services_and_to_no_bucket_change_nothing_on_disk(stack: LocalStack) -> None:
+    stack.s3.put_object(Bucket=IMAGE_BUCKET, Key="k", Body=b"x")
+    stack.aws_client("ssm").put_parameter(Name="/some/parameter", Value="x", Type="String", Overwrite=True)
+    target = {"X-Amz-Target": "AmazonSSM.PutParameter"}
+    requests.post(f"{stack.url('aws')}/", data=b"{}", headers=target, timeout=10)
+    requests.post(f"{stack.url('aws')}/?delete", data=b"<Delete/>", timeout=10)
+    requests.delete(f"{stack.url('aws')}/..", timeout=10)
+    with pytest.raises(ClientError, match="BucketNotEmpty"):
+        stack.s3.delete_bucket(Bucket=IMAGE_BUCKET)
+    assert (stack.pyramid_folder / "k").read_bytes() == b"x"
+    assert read(stack, "k") == b"x"
+
+
+def test_a_bucket_can_be_made_and_deleted(stack: LocalStack) -> None:
+    stack.s3.create_bucket(Bucket="one-more")
+    folder = stack.pyramid_folder.parent / "one-more"
+    assert folder.is_dir()
+    stack.s3.delete_bucket(Bucket="one-more")
+    assert not folder.exists()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -51,10 +52,11 @@ def start_parent(folder: Path) -> tuple[subprocess.Popen[str], psutil.Process]:
     return parent, psutil.Process(int(parent.stdout.readline()))
 
 
-def test_a_restart_finds_queue_objects_files_ports_and_secrets_again(tmp_path: Path) -> None:
+def test_a_restart_finds_all_again_and_addresses_move_when_a_port_was_taken(tmp_path: Path) -> None:
     place = {"Bucket": layout.IMAGE_BUCKET, "Key": "some folder/a.tif"}
     with LocalStack(tmp_path) as stack:
-        stack.appsync.put_records([record("a.tif")])
+        url = stack.web.put_uri("a.jpg", b"jpeg")
+        stack.appsync.put_records([record("a.tif", sourceUri=url)])
         stack.s3.put_object(
             **place,
             Body=b"pyramid",
@@ -63,7 +65,6 @@ def test_a_restart_finds_queue_objects_files_ports_and_secrets_again(tmp_path: P
             ChecksumAlgorithm="CRC32",
         )
         stack.s3.create_bucket(Bucket="another-bucket")
-        url = stack.web.put_uri("a.jpg", b"jpeg")
         environment, api_key = stack.environment, stack.appsync.api_key
         before = stack.s3.head_object(**place, ChecksumMode="ENABLED")
     with LocalStack(tmp_path) as stack:
@@ -76,19 +77,13 @@ def test_a_restart_finds_queue_objects_files_ports_and_secrets_again(tmp_path: P
         assert {name: after[name] for name in names} == {name: before[name] for name in names}
         assert stack.s3.get_object(**place)["Body"].read() == b"pyramid"
         assert "another-bucket" in [bucket["Name"] for bucket in stack.s3.list_buckets()["Buckets"]]
-
-
-def test_when_a_port_was_taken_meanwhile_the_records_addresses_move_along(tmp_path: Path) -> None:
-    with LocalStack(tmp_path) as stack:
-        stack.appsync.put_records([record("a.jpg", sourceUri=stack.web.put_uri("a.jpg", b"jpeg"))])
-        before = stack.ports["uri"]
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(("127.0.0.1", before))
+        taken.bind(("127.0.0.1", stack.ports["uri"]))
         taken.listen()
-        with LocalStack(tmp_path) as stack:
-            assert stack.ports["uri"] != before
-            (stored,) = stack.appsync.records()
+        with LocalStack(tmp_path) as moved:
+            (stored,) = moved.appsync.records()
+            assert stored["sourceUri"] != url
             assert requests.get(stored["sourceUri"], timeout=10).content == b"jpeg"
 
 
@@ -97,8 +92,8 @@ def test_when_the_parent_is_killed_nothing_is_left_running(tmp_path: Path) -> No
     parent.kill()
     parent.wait()
     wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the child lives on")
-    with LocalStack(tmp_path) as stack:
-        assert not stack.attached
+    with (tmp_path / "stack.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_ctrl_c_in_the_terminal_reaches_the_parent_only(tmp_path: Path) -> None:
