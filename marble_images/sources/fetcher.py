@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,12 @@ from marble_images.errors import (
 from marble_images.formats import identify_file
 from marble_images.models import ChangedFile, SourceFile, SourceType
 from marble_images.sources.addresses import DEFAULT_PORTS, AddressGuard, WebAddress, parse_address, split_host
+from marble_images.sources.deadline import Deadline
 from marble_images.sources.disk import DiskBudget, FileSink
 from marble_images.sources.google_drive import DriveFile, DriveToken
 from marble_images.sources.http import HttpDownload, Stated, web_refusal
 from marble_images.sources.integrity import hex_md5
 from marble_images.sources.lazy import Lazy
-from marble_images.sources.retry import Deadline
 from marble_images.sources.s3 import S3Download, s3_names
 from marble_images.sources.settings import FetchSettings
 from marble_images.sources.web import WebClient, tls_context
@@ -103,7 +104,7 @@ class SourceFetcher:
             sink.close()
         except (OSError, ValueError, HTTPError, BotoCoreError) as err:
             sink.discard()
-            raise SourceError("the file could not be fetched", detail=type(err).__name__) from err
+            raise SourceError("the file could not be fetched", detail=_place(err)) from None
         except BaseException:
             sink.discard()
             raise
@@ -163,12 +164,13 @@ class SourceFetcher:
         return address.shown, download.run()
 
     def _from_drive(self, file: ChangedFile, sink: FileSink) -> tuple[str, Stated]:
-        drive_file = DriveFile(file.source_uri, self._drive_token, self._settings)
+        deadline = Deadline(self._settings.deadline)
+        drive_file = DriveFile(file.source_uri, self._drive_token, self._settings, deadline)
         download = HttpDownload(
             self._drive_web,
             drive_file.address,
             sink,
-            Deadline(self._settings.deadline),
+            deadline,
             self._settings,
             headers=drive_file.headers,
             refusal=drive_file.refusal,
@@ -182,3 +184,9 @@ class SourceFetcher:
         if address.host.strip("[]") != host or (address.scheme != "https" and not allowed):
             return False
         return address.port == port if port else allowed or address.port == DEFAULT_PORTS[address.scheme]
+
+
+def _place(err: Exception) -> str:
+    # The kind and place of an unforeseen error; its text may hold an address with its query.
+    frame = traceback.extract_tb(err.__traceback__)[-1]
+    return f"{type(err).__name__} at {Path(frame.filename).name}:{frame.lineno}"

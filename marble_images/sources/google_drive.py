@@ -23,6 +23,7 @@ from marble_images.errors import (
     UnusableRecord,
 )
 from marble_images.sources.addresses import WebAddress, parse_address
+from marble_images.sources.deadline import Deadline, call_within
 from marble_images.sources.http import web_refusal
 from marble_images.sources.lazy import load_safely
 from marble_images.sources.retry import TryAgain, Why, retry_after
@@ -136,7 +137,10 @@ class DriveToken:
 class DriveFile:
     """One file of Drive: its address, the headers of a request for it, and what answers mean."""
 
-    def __init__(self, uri: str | None, token: DriveToken, settings: FetchSettings) -> None:
+    def __init__(
+        self, uri: str | None, token: DriveToken, settings: FetchSettings, deadline: Deadline
+    ) -> None:
+        self._deadline = deadline
         self.file_id = drive_file_id(uri)
         self.address = parse_address(
             f"{settings.drive_api_url.rstrip('/')}/files/{self.file_id}?alt=media&supportsAllDrives=true",
@@ -152,7 +156,10 @@ class DriveFile:
         """The token, for the API's own host only."""
         if not home or address.authority != self.address.authority:
             return {}
-        self._sent = self._token.get(refused=self._refused)
+        refused = self._refused
+        self._sent = call_within(
+            self._deadline, "Google's token server", lambda: self._token.get(refused=refused)
+        )
         headers = {"Authorization": f"Bearer {self._sent}"}
         if self._key:
             headers["X-Goog-Drive-Resource-Keys"] = f"{self.file_id}/{self._key}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from urllib3.exceptions import HTTPError
@@ -19,9 +19,10 @@ from marble_images.errors import (
     SourceUnavailable,
 )
 from marble_images.sources.addresses import WebAddress
+from marble_images.sources.deadline import Deadline, Watchdog
 from marble_images.sources.disk import CHUNK, FileSink
 from marble_images.sources.integrity import header_md5
-from marble_images.sources.retry import Deadline, TryAgain, Watchdog, Why, keep_trying, retry_after
+from marble_images.sources.retry import TryAgain, Why, keep_trying, retry_after
 from marble_images.sources.settings import FetchSettings
 from marble_images.sources.web import Answer, Headers, WebClient, network_fault
 
@@ -83,6 +84,7 @@ class HttpDownload:
         self._refusal = refusal
         self._md5 = md5
         self._partial: _Partial | None = None
+        self._whole: Mapping[str, str] = {}
 
     def run(self) -> Stated:
         """Fetch the file into the sink.
@@ -103,9 +105,8 @@ class HttpDownload:
                 # Does nothing to a connection that was read to its end and is back in the pool.
                 answer.response.close()
         self._partial = None
-        self._check(answer)
-        headers = answer.response.headers
-        return Stated(headers.get("ETag"), headers.get("Content-Type"))
+        self._check(answer.address.host)
+        return Stated(self._whole.get("ETag"), self._whole.get("Content-Type"))
 
     def _request_headers(self, address: WebAddress, home: bool) -> dict[str, str]:
         headers = dict(self._headers(address, home))
@@ -119,6 +120,8 @@ class HttpDownload:
             total = self._partial.total if self._partial else None
         elif answer.status == 200:
             self._sink.restart()
+            # The answers that bring the rest need not repeat what this one says about the whole file.
+            self._whole = answer.response.headers
             total = _content_length(answer)
             self._partial = _resumable(answer, total)
         elif answer.status in (206, 416):
@@ -163,12 +166,11 @@ class HttpDownload:
                 return
             self._sink.write(chunk)
 
-    def _check(self, answer: Answer) -> None:
-        host, headers = answer.address.host, answer.response.headers
-        stated = header_md5(headers) if answer.status == 200 else None
+    def _check(self, host: str) -> None:
+        stated = header_md5(self._whole)
         if stated is not None and stated != self._sink.md5:
             raise _mismatch(f"{host} says that the file's MD5 is {stated}, but it is {self._sink.md5}")
-        encoding = headers.get("Content-Encoding", "identity").strip().lower()
+        encoding = self._whole.get("Content-Encoding", "identity").strip().lower()
         if encoding in _GZIP:
             self._unpack(host)
         elif encoding not in ("identity", ""):

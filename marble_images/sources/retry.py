@@ -1,22 +1,19 @@
-"""Trying again: what may be tried again, how often, after which pause, and until when."""
+"""Trying again: what may be tried again, how often, and after which pause."""
 
 from __future__ import annotations
 
-import contextvars
 import logging
-import threading
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from enum import Enum
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
-from marble_images.errors import FileError, SourceTimeout
+from marble_images.errors import FileError
+from marble_images.sources.deadline import Deadline
 from marble_images.sources.settings import FetchSettings
 
 log = logging.getLogger(__name__)
@@ -24,24 +21,6 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _PROGRESS = 2**20
 _CONFIRMATIONS = 2
-
-
-class Deadline:
-    """The moment by which a file must be there; ``seconds`` from now."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._at = time.monotonic() + seconds
-
-    @property
-    def remaining(self) -> float:
-        """Seconds left, 0 when it has passed."""
-        return max(0.0, self._at - time.monotonic())
-
-    def check(self, host: str) -> None:
-        """Raise :class:`~marble_images.errors.SourceTimeout` once the deadline has passed."""
-        if not self.remaining:
-            raise SourceTimeout(f"{host} did not deliver the file within {self.seconds:g} s")
 
 
 class Why(Enum):
@@ -172,55 +151,3 @@ def _fault(state: RetryCallState) -> TryAgain:
     fault = state.outcome.exception() if state.outcome else None
     assert isinstance(fault, TryAgain)
     return fault
-
-
-class Watchdog:
-    """Cuts the connections of this thread's current try when its deadline passes.
-
-    Time-outs of sockets start again with every byte, so a server that drips can hold a reader for
-    days: only a cut from outside keeps the deadline.
-    """
-
-    def __init__(self, deadline: Deadline) -> None:
-        self._timer = threading.Timer(deadline.remaining, self._bite)
-        self._timer.daemon = True
-        self._lock = threading.Lock()
-        self._cuts: list[Callable[[], Any]] = []
-        self._bitten = False
-        self._token: contextvars.Token[Watchdog | None] | None = None
-
-    def __enter__(self) -> Watchdog:
-        self._timer.start()
-        self._token = _current.set(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        with self._lock:
-            self._cuts.clear()
-        if self._token is not None:
-            _current.reset(self._token)
-
-    def watch(self, cut: Callable[[], Any]) -> None:
-        """Call ``cut`` when the deadline passes, at once if it has."""
-        with self._lock:
-            self._cuts.append(cut)
-            bitten = self._bitten
-        if bitten:
-            self._bite()
-
-    def _bite(self) -> None:
-        with self._lock:
-            self._bitten = True
-            cuts, self._cuts = self._cuts, []
-        for cut in cuts:
-            with suppress(OSError, RuntimeError, ValueError):
-                cut()
-
-
-_current: contextvars.ContextVar[Watchdog | None] = contextvars.ContextVar("watchdog", default=None)
-
-
-def current_watchdog() -> Watchdog | None:
-    """The watchdog of the try that this thread is in."""
-    return _current.get()

@@ -32,10 +32,11 @@ from marble_images.errors import (
     UnusableRecord,
     one_line,
 )
+from marble_images.sources.deadline import Deadline, Watchdog, call_within
 from marble_images.sources.disk import FileSink
 from marble_images.sources.http import Stated
 from marble_images.sources.integrity import etag_md5
-from marble_images.sources.retry import Deadline, TryAgain, Watchdog, Why, keep_trying
+from marble_images.sources.retry import TryAgain, Why, keep_trying
 from marble_images.sources.settings import FetchSettings
 
 if TYPE_CHECKING:
@@ -82,8 +83,8 @@ class S3Download:
 
     @property
     def address(self) -> str:
-        """The object's ``s3://`` address."""
-        return f"s3://{self._bucket}/{self._key}"
+        """The object's ``s3://`` address, on one line."""
+        return one_line(f"s3://{self._bucket}/{self._key}", 2000)
 
     def run(self) -> Stated:
         """Fetch the object into the sink.
@@ -97,49 +98,62 @@ class S3Download:
 
     def _once(self) -> Stated:
         self._deadline.check("S3")
-        with Watchdog(self._deadline) as watchdog:
-            answer = self._open()
-            body = answer["Body"]
-            # botocore's stream has no way to be stopped from outside; the urllib3 response in it has.
-            watchdog.watch(body._raw_stream.shutdown)  # type: ignore[attr-defined]
-            try:
+        pinned = self._rest()
+        answer = self._open(pinned)
+        body = answer["Body"]
+        try:
+            self._accept(answer, resumed=bool(pinned))
+            with Watchdog(self._deadline) as watchdog:
+                # botocore's stream has no way to be stopped from outside; the urllib3 response in it has.
+                watchdog.watch(body._raw_stream.shutdown)  # type: ignore[attr-defined]
                 self._stream(body)
-            finally:
-                body.close()
+        finally:
+            body.close()
         first, self._first = self._first, None
         assert first is not None
         self._check(first)
         return Stated(first.get("ETag"), first.get("ContentType"))
 
-    def _open(self) -> GetObjectOutputTypeDef:
-        pinned: dict[str, Any] = {}
-        if self._first is not None and self._sink.size:
-            pinned = {"IfMatch": self._first["ETag"], "Range": f"bytes={self._sink.size}-"}
+    def _rest(self) -> dict[str, Any]:
+        """What asks for the rest of a broken object, if it is still the same; empty to ask for all."""
+        if self._first is None or not self._sink.size:
+            return {}
+        return {"IfMatch": self._first["ETag"], "Range": f"bytes={self._sink.size}-"}
+
+    def _open(self, pinned: dict[str, Any]) -> GetObjectOutputTypeDef:
         try:
-            answer = self._client.get_object(
-                Bucket=self._bucket, Key=self._key, ChecksumMode="ENABLED", **pinned
+            return call_within(
+                self._deadline,
+                "S3",
+                lambda: self._client.get_object(
+                    Bucket=self._bucket, Key=self._key, ChecksumMode="ENABLED", **pinned
+                ),
+                lambda late: late["Body"].close(),
             )
         # botocore follows an endpoint that always redirects until Python's stack ends.
         except (ClientError, BotoCoreError, RecursionError) as err:
             self._first = None
             raise self._refusal(err) from None
-        if pinned and self._continues(answer):
-            return answer
-        if "ContentRange" in answer and pinned:
+
+    def _accept(self, answer: GetObjectOutputTypeDef, *, resumed: bool) -> None:
+        if resumed and self._continues(answer):
+            self._sink.expect(self._first["ContentLength"] if self._first else None)
+            return
+        if resumed and "ContentRange" in answer:
             self._first = None
-            answer["Body"].close()
             raise TryAgain(SourceIncomplete(f"S3 answered with the wrong part of {self.address}"))
         self._sink.restart()
-        self._sink.expect(answer.get("ContentLength"))
         self._first = answer
-        return answer
+        self._sink.expect(answer.get("ContentLength"))
 
     def _continues(self, answer: GetObjectOutputTypeDef) -> bool:
-        assert self._first is not None
-        expected = (
-            f"bytes {self._sink.size}-{self._first['ContentLength'] - 1}/{self._first['ContentLength']}"
+        if self._first is None:
+            return False
+        size = self._first["ContentLength"]
+        return (
+            answer.get("ContentRange") == f"bytes {self._sink.size}-{size - 1}/{size}"
+            and answer.get("ETag") == self._first["ETag"]
         )
-        return answer.get("ContentRange") == expected and answer.get("ETag") == self._first["ETag"]
 
     def _stream(self, body: Any) -> None:
         try:
@@ -152,7 +166,8 @@ class S3Download:
         except FlexibleChecksumError as err:
             self._first = None
             raise self._mismatch("of S3", str(err)) from None
-        except (BotoCoreError, HTTPError, OSError) as err:
+        # ValueError: a TLS socket that the watchdog cut.
+        except (BotoCoreError, HTTPError, OSError, ValueError) as err:
             self._deadline.check("S3")
             if not (self._first and self._first.get("ETag")):
                 self._first = None
@@ -223,7 +238,7 @@ class S3Download:
 
     def _bucket_exists(self) -> bool:
         try:
-            self._client.head_bucket(Bucket=self._bucket)
+            call_within(self._deadline, "S3", lambda: self._client.head_bucket(Bucket=self._bucket))
         except ClientError as err:
             # A role that may read objects need not be allowed to look at their bucket.
             return err.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in _REFUSED

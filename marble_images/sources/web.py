@@ -34,7 +34,8 @@ from urllib3.util import Timeout, create_urllib3_context
 
 from marble_images.errors import FileError, SourceError, SourceIncomplete, SourceTimeout, SourceUnavailable
 from marble_images.sources.addresses import AddressGuard, WebAddress
-from marble_images.sources.retry import Deadline, TryAgain, current_watchdog
+from marble_images.sources.deadline import Deadline, current_watchdog
+from marble_images.sources.retry import TryAgain
 from marble_images.sources.settings import FetchSettings
 
 MAX_REDIRECTS = 5
@@ -204,7 +205,7 @@ def network_fault(err: Exception, host: str, deadline: Deadline) -> FileError | 
     """What a failure of urllib3 means; to be raised."""
     detail = f"{type(err).__name__}: {err}"
     if not deadline.remaining:
-        return SourceTimeout(f"{host} did not deliver the file within {deadline.seconds:g} s", detail=detail)
+        return deadline.missed(host, detail)
     if isinstance(err, SSLError):
         reason = f"no safe connection to {host}: {_tls_reason(err)}"
         if isinstance(err.args[0] if err.args else None, ssl.SSLCertVerificationError):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import io
+import ipaddress
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,14 +16,15 @@ from typing import Any
 import boto3
 import numpy as np
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from marble_images.models import ChangedFile
 from marble_images.sources import FetchSettings, SourceFetcher, s3_client_config
-from marble_images_tests.sources.servers import Exchange, ScriptedServer, running
+from marble_images_tests.sources.servers import Exchange, ScriptedServer, running, secured
 
 Fetch = Callable[..., Any]
 
@@ -123,6 +127,40 @@ def service_account_key() -> str:
     ).decode()
 
 
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for ``trusted.test`` and 127.0.0.1, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "trusted.test")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    names = [x509.DNSName("trusted.test"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path_factory.mktemp("tls") / "server.pem"
+    file.write_bytes(
+        certificate.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return file
+
+
+@pytest.fixture
+def tls_web(certificates: Path) -> Iterator[ScriptedServer]:
+    """A web server behind TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates)
+    with running(secured(ScriptedServer(), context)) as server:
+        yield server
+
+
 class Drive:
     """Google's token server and Drive API: one scripted server with a route for each."""
 
@@ -180,7 +218,7 @@ def moto() -> Iterator[str]:
         server.stop()
 
 
-def s3_at(endpoint: str, limits: FetchSettings | None = None) -> Any:
+def s3_at(endpoint: str, limits: FetchSettings | None = None, **options: Any) -> Any:
     """An S3 client as the pipeline makes it, for a server of ours."""
     return boto3.client(
         "s3",
@@ -189,6 +227,7 @@ def s3_at(endpoint: str, limits: FetchSettings | None = None) -> Any:
         aws_access_key_id="marked-access-key",
         aws_secret_access_key="marked-secret-key-5512",
         config=s3_client_config(limits or settings()),
+        **options,
     )
 
 

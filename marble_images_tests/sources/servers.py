@@ -260,13 +260,26 @@ def chunked(body: bytes, *, finished: bool = True, pieces: int = 4, **headers: s
     return step
 
 
-def packed(body: bytes, *, lose: int = 0) -> Step:
-    """Gzip, although it was not asked for, with ``lose`` bytes missing at the end."""
-    data = gzip.compress(body)
+def packed(body: bytes, *, lose: int = 0, keep: int | None = None, named: bool = True) -> Step:
+    """Gzip, although it was not asked for, with ``lose`` bytes missing at the end.
+
+    ``keep``: the connection breaks after so many bytes; ``named``: parts say that they are packed, too.
+    """
+    data = gzip.compress(body, mtime=0)
     data = data[: len(data) - lose]
-    return lambda exchange: exchange.send(
-        200, {"Content-Encoding": "gzip", "Content-Length": str(len(data)), "Content-Type": "image/png"}, data
-    )
+
+    def step(exchange: Exchange) -> None:
+        start = _range_start(exchange, ETAG) or 0
+        sent = {"Content-Length": str(len(data) - start), "ETag": ETAG, "Accept-Ranges": "bytes"}
+        if named or not start:
+            sent["Content-Encoding"] = "gzip"
+        if start:
+            sent["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        exchange.send(206 if start else 200, sent, data[start:][:keep])
+        if keep is not None:
+            exchange.drop()
+
+    return step
 
 
 def raw(data: bytes) -> Step:

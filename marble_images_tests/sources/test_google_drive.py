@@ -285,6 +285,12 @@ def test_a_token_server_that_fails_leaves_the_file_waiting(
     assert "marked" not in f"{caught.value.reason} {caught.value.detail}"
 
 
+def test_a_token_server_that_drips_meets_the_deadline(drive: Drive, tmp_path: Path) -> None:
+    drive.server.routes["/token"] = [drip(b"HTTP/1.1 200 OK\r\n")]
+    with pytest.raises(SourceTimeout, match="token server"):
+        drive.fetcher(deadline=0.5).fetch(museum_file(), tmp_path)
+
+
 def broken(info: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {name: value for name, value in {**info, **changes}.items() if value is not None}
 

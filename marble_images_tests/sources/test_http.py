@@ -87,6 +87,8 @@ MENDED: dict[str, list[Step]] = {
     "404 once": [status(404), good(PICTURE)],
     "404 and 503 by turns": [status(404), status(503), status(404), good(PICTURE)],
     "packed data that is cut": [packed(PICTURE, lose=20), good(PICTURE)],
+    "packed data that breaks": [packed(PICTURE, keep=2000), packed(PICTURE)],
+    "packed data whose rest is not called packed": [packed(PICTURE, keep=2000), packed(PICTURE, named=False)],
     "wrong Content-MD5 once": [good(OTHER, Content_MD5="AAAAAAAAAAAAAAAAAAAAAA=="), good(PICTURE)],
     "chunked": [chunked(PICTURE)],
     "packed although not asked for": [packed(PICTURE)],

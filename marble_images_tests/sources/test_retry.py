@@ -9,7 +9,8 @@ import pytest
 
 from marble_images.errors import SettingsError, SourceGone, SourceUnavailable
 from marble_images.sources import FetchSettings
-from marble_images.sources.retry import Deadline, TryAgain, Watchdog, Why, keep_trying, retry_after
+from marble_images.sources.deadline import Deadline
+from marble_images.sources.retry import TryAgain, Why, keep_trying, retry_after
 from marble_images_tests.sources.conftest import settings
 
 
@@ -79,24 +80,6 @@ def test_a_pause_in_seconds_is_read(header: str | None, seconds: float | None) -
 def test_a_pause_until_a_date_is_read() -> None:
     assert retry_after(formatdate(time.time() + 100, usegmt=True)) == pytest.approx(100, abs=5)
     assert retry_after(formatdate(time.time() - 100, usegmt=True)) == 0
-
-
-def test_a_watchdog_bites_what_is_watched_later_too() -> None:
-    bitten: list[str] = []
-    with Watchdog(Deadline(0.05)) as watchdog:
-        watchdog.watch(lambda: bitten.append("first"))
-        while not bitten:
-            time.sleep(0.005)
-        watchdog.watch(lambda: bitten.append("second"))
-    assert bitten == ["first", "second"]
-
-
-def test_a_watchdog_that_is_done_bites_nothing() -> None:
-    bitten: list[str] = []
-    with Watchdog(Deadline(0.05)) as watchdog:
-        watchdog.watch(lambda: bitten.append("too late"))
-    time.sleep(0.1)
-    assert bitten == []
 
 
 @pytest.mark.parametrize(

@@ -345,12 +345,25 @@ def test_an_etag_that_is_no_md5_is_not_taken_for_one(
     assert fetcher_at(web).fetch(s3_file(), tmp_path).path.read_bytes() == PICTURE
 
 
-def test_an_object_that_drips_meets_the_deadline(web: ScriptedServer, tmp_path: Path) -> None:
-    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(PICTURE)}\r\nETag: {ETAG}\r\n\r\n".encode()
-    web.routes = {PATH: [drip(PICTURE, head)]}
+HEAD = f"HTTP/1.1 200 OK\r\nContent-Length: {len(PICTURE)}\r\nETag: {ETAG}\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("step", [drip(PICTURE, HEAD), drip(HEAD)], ids=["body", "header"])
+def test_an_object_that_drips_meets_the_deadline(step: Step, web: ScriptedServer, tmp_path: Path) -> None:
+    web.routes = {PATH: [step]}
     with pytest.raises(SourceTimeout, match=r"within 0\.6 s"):
         fetcher_at(web, deadline=0.6).fetch(s3_file(), tmp_path)
     assert nothing_left(tmp_path)
+
+
+def test_an_object_that_drips_through_tls_meets_the_deadline(
+    tls_web: ScriptedServer, certificates: Path, tmp_path: Path
+) -> None:
+    tls_web.routes = {PATH: [drip(PICTURE, HEAD)]}
+    limits = settings(deadline=0.8)
+    client = s3_at(tls_web.url(""), limits, verify=str(certificates))
+    with pytest.raises(SourceTimeout, match=r"within 0\.8 s"):
+        make_fetcher(limits, s3_client=lambda: client).fetch(s3_file(), tmp_path)
 
 
 def test_an_object_over_the_size_limit_is_not_fetched(web: ScriptedServer, tmp_path: Path) -> None:

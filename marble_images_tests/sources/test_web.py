@@ -2,59 +2,25 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import socket
-import ssl
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from marble_images.errors import SourceUnavailable, UnsafeAddress
+from marble_images.errors import SourceTimeout, SourceUnavailable, UnsafeAddress
 from marble_images_tests.sources.conftest import SECRET_TOKEN, make_fetcher, png, settings, web_file
-from marble_images_tests.sources.servers import ScriptedServer, cut, good, redirect, running, secured, status
+from marble_images_tests.sources.servers import (
+    ScriptedServer,
+    cut,
+    drip,
+    good,
+    redirect,
+    status,
+)
 
 PICTURE = png(64, 64)
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for ``trusted.test`` and 127.0.0.1, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "trusted.test")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    names = [x509.DNSName("trusted.test"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    file = tmp_path_factory.mktemp("tls") / "server.pem"
-    file.write_bytes(
-        certificate.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return file
-
-
-@pytest.fixture
-def tls_web(certificates: Path) -> Iterator[ScriptedServer]:
-    """A web server behind TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificates)
-    with running(secured(ScriptedServer(), context)) as server:
-        yield server
 
 
 @pytest.fixture
@@ -96,6 +62,15 @@ def test_the_name_is_verified_although_the_connection_is_made_to_its_address(
 
     assert fetched.path.read_bytes() == PICTURE
     assert [asked.headers["Host"] for asked in tls_web.asked] == [f"trusted.test:{tls_web.port}"]
+
+
+def test_a_server_that_drips_through_tls_meets_the_deadline(
+    tls_web: ScriptedServer, certificates: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates))
+    tls_web.script = [drip(PICTURE, b"HTTP/1.1 200 OK\r\n\r\n")]
+    with pytest.raises(SourceTimeout, match=r"within 0\.8 s"):
+        make_fetcher(settings(deadline=0.8)).fetch(web_file(tls_web.url()), tmp_path)
 
 
 def test_a_redirect_from_https_to_http_is_refused(

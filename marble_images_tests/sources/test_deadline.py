@@ -1,0 +1,60 @@
+"""The deadline of a file, kept from outside."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from marble_images.errors import SourceTimeout
+from marble_images.sources.deadline import Deadline, Watchdog, call_within
+
+
+def test_a_watchdog_bites_what_is_watched_later_too() -> None:
+    bitten: list[str] = []
+    with Watchdog(Deadline(0.05)) as watchdog:
+        watchdog.watch(lambda: bitten.append("first"))
+        while not bitten:
+            time.sleep(0.005)
+        watchdog.watch(lambda: bitten.append("second"))
+    assert bitten == ["first", "second"]
+
+
+def test_a_watchdog_that_is_done_bites_nothing() -> None:
+    bitten: list[str] = []
+    with Watchdog(Deadline(0.05)) as watchdog:
+        watchdog.watch(lambda: bitten.append("too late"))
+    time.sleep(0.1)
+    assert bitten == []
+
+
+def test_a_call_in_time_gives_its_result_or_raises_its_error() -> None:
+    def fail() -> None:
+        raise KeyError("of its own")
+
+    assert call_within(Deadline(10), "S3", lambda: 7) == 7
+    with pytest.raises(KeyError, match="of its own"):
+        call_within(Deadline(10), "S3", fail)
+
+
+def test_a_call_that_fails_with_a_time_out_of_its_own_is_no_missed_deadline() -> None:
+    def fail() -> None:
+        raise TimeoutError("of its own")
+
+    with pytest.raises(TimeoutError, match="of its own"):
+        call_within(Deadline(10), "S3", fail)
+
+
+def test_a_call_that_hangs_is_left_and_its_late_result_is_discarded() -> None:
+    release, discarded = threading.Event(), threading.Event()
+
+    def hang() -> str:
+        release.wait(10)
+        return "late"
+
+    with pytest.raises(SourceTimeout, match=r"S3 did not deliver the file within 0\.05 s"):
+        call_within(Deadline(0.05), "S3", hang, lambda late: discarded.set() if late == "late" else None)
+    assert not discarded.is_set()
+    release.set()
+    assert discarded.wait(5)
