@@ -126,12 +126,8 @@ class Roles(Construct):
         )
         to_tasks = {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}
         allow(self.daemon, ["iam:PassRole"], [self.run.role_arn, self.execution.role_arn], to_tasks)
-        allow(
-            self.daemon,
-            ["logs:GetLogEvents"],
-            [f"{run_logs.log_group_arn}:log-stream:*"],
-            because="Each run has a stream of its own in this one group.",
-        )
+        # A log group's ARN ends in `:*`, which stands for its streams.
+        allow(self.daemon, ["logs:GetLogEvents"], [run_logs.log_group_arn])
         for role in (self.daemon, self.webserver):
             allow(role, ["ecs:DescribeTasks", "ecs:StopTask"], tasks, in_cluster, because=_TASKS)
             allow(role, ["ecs:DescribeTaskDefinition"], ["*"], because=_NO_RESOURCES)

@@ -39,7 +39,6 @@ class Buckets(Construct):
                 s3.LifecycleRule(id="expire", expiration=cdk.Duration.days(deployment.log_days)),
             ],
         )
-        accept(self.logs, {"AwsSolutions-S1": "It is where access logs go; its own would log themselves."})
         self.state = s3.Bucket(
             self,
             "State",
