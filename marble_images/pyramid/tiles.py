@@ -128,16 +128,18 @@ class Level:
         return pixels[:height, :width]
 
     def read_means(self, file: TiffTags, row: int, column: int, block: int) -> Pixels | None:
-        """Decode a whole JPEG tile to the means of its blocks of 8, 4 or 2 pixels, much faster than `read`.
+        """Decode a JPEG tile to the means of its blocks of 8, 4 or 2 pixels, faster than `read`.
 
-        ``None`` for what cannot be had in that way: other compressions, and tiles that hold padding.
+        ``None`` for what cannot be had in that way: other compressions, and tiles in whose blocks of 8
+        pixels there is padding.
 
         Raises
         ------
         TagError, TileError
             As `read`.
         """
-        if self.compression != JPEG or self.visible(row, column) != (self.tile, self.tile):
+        height, width = self.visible(row, column)
+        if self.compression != JPEG or height % _JPEG_BLOCK or width % _JPEG_BLOCK:
             return None
         data = _whole_jpeg(self, self._data(file, row, column))
         try:
@@ -153,7 +155,7 @@ class Level:
             raise TileError(str(error)) from error
         means = means.reshape(*means.shape[:2], -1)
         side = self.tile // block
-        return means if means.shape == (side, side, self.bands) else None
+        return means[: height // block, : width // block] if means.shape == (side, side, self.bands) else None
 
     def visible(self, row: int, column: int) -> tuple[int, int]:
         """Height and width of the part of a tile that is not padding."""
@@ -194,6 +196,7 @@ def _whole_jpeg(level: Level, data: bytes) -> bytes:
     return tables.removesuffix(_END) + data.removeprefix(_START) if tables.startswith(_START) else data
 
 
+_JPEG_BLOCK = 8
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 
 

@@ -287,7 +287,7 @@ class _Sums:
         )
 
     def add_means(self, row: int, column: int, means: Pixels) -> None:
-        """Add one whole tile as means of blocks of `block` pixels."""
+        """Add one tile, cut to whole blocks of 8 pixels, as means of blocks of `block` pixels."""
         sums = means.astype(np.float32) * np.float32(self.block**2)
         if self._separate:
             _place(self.small, sums, row, column, self._level.tile // self.block)
