@@ -20,6 +20,7 @@ from werkzeug.wsgi import get_input_stream
 from marble_images.local.fault_shapes import aws_failure
 from marble_images.local.layout import REGION
 from marble_images.local.s3_disk import S3Disk
+from marble_images.local.s3_stream import stream_large
 from marble_images.local.server import QuietHandler, WSGIApp
 
 _DIGESTS: dict[str, Callable[[bytes], bytes]] = {
@@ -64,12 +65,19 @@ def build_app(disk: S3Disk, others_ready: threading.Event) -> WSGIApp:
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if service_of(environ) != "s3" and not _prepares(environ):
             others_ready.wait(_PATIENCE)
+        if service_of(environ) != "s3":
+            return moto(environ, start_response)
         if not _arrived_whole(environ):
-            kind, body = aws_failure(environ, 400, "BadDigest")
-            start_response("400 Bad Request", [("Content-Type", kind), ("Content-Length", str(len(body)))])
-            return [body]
+            return _fail(environ, start_response, "400 Bad Request", "BadDigest")
+        try:
+            streamed = stream_large(disk, moto, *bucket_and_key(environ), environ)
+        except OSError:
+            return _fail(environ, start_response, "500 Internal Server Error", "InternalError")
+        if streamed is not None:
+            start_response(streamed.phrase, streamed.headers)
+            return streamed.blocks
         answer = moto(environ, start_response)
-        if environ["REQUEST_METHOD"] in ("PUT", "POST", "DELETE") and service_of(environ) == "s3":
+        if environ["REQUEST_METHOD"] in ("PUT", "POST", "DELETE"):
             _sync(disk, environ)
         return answer
 
@@ -139,11 +147,17 @@ def _bucket_operation(method: str, query: dict[str, list[str]]) -> str:
 def _arrived_whole(environ: dict[str, Any]) -> bool:
     """Whether an upload is what its checksums say, as S3 checks it and moto does not."""
     promised = {name: environ[name] for name in _DIGESTS if name in environ}
-    if environ["REQUEST_METHOD"] != "PUT" or not promised or service_of(environ) != "s3":
+    if environ["REQUEST_METHOD"] != "PUT" or not promised:
         return True
     body = get_input_stream(environ).read()
     environ["wsgi.input"] = io.BytesIO(body)
     return all(base64.b64encode(_DIGESTS[name](body)).decode() == value for name, value in promised.items())
+
+
+def _fail(environ: dict[str, Any], start_response: Any, status: str, reason: str) -> Iterable[bytes]:
+    kind, body = aws_failure(environ, int(status.split()[0]), reason)
+    start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
+    return [body]
 
 
 def _sync(disk: S3Disk, environ: dict[str, Any]) -> None:

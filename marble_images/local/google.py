@@ -18,9 +18,8 @@ from typing import Any
 from flask import Flask, Response, request, send_file
 from google.auth import exceptions as google_errors
 from google.auth import jwt
-from werkzeug.security import safe_join
 
-from marble_images.local.web import without_date
+from marble_images.local import web
 
 SCOPE = "https://www.googleapis.com/auth/drive.readonly"
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -87,7 +86,7 @@ class TokenDesk:
 def build_app(folder: Path, desk: TokenDesk) -> Flask:
     """``/token`` and ``/drive/v3/files/<id>`` over the files in ``folder / "drive"``."""
     app = Flask(__name__, static_folder=None)
-    app.after_request(without_date)
+    app.after_request(web.without_date)
 
     @app.post("/token")
     def token() -> Response:
@@ -103,12 +102,12 @@ def build_app(folder: Path, desk: TokenDesk) -> Flask:
     def file(file_id: str) -> Response:
         if not desk.accepts(request.headers.get("Authorization")):
             return drive_failure(401, "authError", "Request had invalid authentication credentials.")
-        path = _find(folder, file_id)
+        path = web.one_file(folder / "drive", file_id)
         # Drive hides files of shared drives from callers that don't say that they know of them.
         if path is None or request.args.get("supportsAllDrives") != "true":
             return drive_failure(404, "notFound", f"File not found: {file_id}.")
         if request.args.get("alt") == "media":
-            return send_file(path, conditional=True, etag=hashlib.md5(path.read_bytes()).hexdigest())
+            return send_file(path, conditional=True)
         return _json(200, _describe(path, file_id, request.args))
 
     return app
@@ -143,13 +142,6 @@ def service_account(private_key: str, base_url: str) -> dict[str, str]:
         "token_uri": f"{base_url}/token",
         "universe_domain": "googleapis.com",
     }
-
-
-def _find(folder: Path, file_id: str) -> Path | None:
-    place = safe_join(str(folder / "drive"), file_id)
-    if place is None or not Path(place).is_dir():
-        return None
-    return next((path for path in sorted(Path(place).iterdir()) if not path.name.startswith(".")), None)
 
 
 def _describe(path: Path, file_id: str, arguments: Mapping[str, str]) -> dict[str, str]:

@@ -42,7 +42,7 @@ class DiskBuffer:
 
     def __init__(self, path: Path, stamp: tuple[int, int] | None = None) -> None:
         self.path = path
-        self._stamp = stamp
+        self._linked = stamp
         self._position = 0
 
     def seek(self, position: int) -> int:
@@ -59,12 +59,27 @@ class DiskBuffer:
             The file is not there any more, or (a linked one) is another than when it was linked.
         """
         with self.path.open("rb") as file:
-            if self._stamp is not None and self._stamp != _stamp(file.fileno()):
-                raise OSError(f"{self.path} changed since it was linked")
+            self._check(file.fileno())
             file.seek(self._position)
             data = file.read(size)
         self._position += len(data)
         return data
+
+    def size(self) -> int:
+        """Bytes of the file.
+
+        Raises
+        ------
+        OSError
+            As :meth:`read`.
+        """
+        with self.path.open("rb") as file:
+            self._check(file.fileno())
+            return os.fstat(file.fileno()).st_size
+
+    def _check(self, descriptor: int) -> None:
+        if self._linked is not None and self._linked != _stamp(descriptor):
+            raise OSError(f"{self.path} changed since it was linked")
 
     def close(self) -> None:
         """Nothing is open."""
@@ -154,7 +169,7 @@ class S3Disk:
     def sync(self, bucket_name: str, key: str) -> bool:
         """Make the disk hold what moto holds under one key; whether moto holds anything."""
         with self._stripes[hash((bucket_name, key)) % _STRIPES]:
-            fake = self._held(bucket_name, key)
+            fake = self.held(bucket_name, key)
             if fake is None:
                 self._forget(bucket_name, key)
                 return False
@@ -230,12 +245,13 @@ class S3Disk:
         rows = self._execute("SELECT view FROM objects WHERE bucket = ? AND key = ?", bucket_name, key)
         return self.folder / bucket_name / rows[0][0] if rows else None
 
-    # --- inside ----------------------------------------------------------------------------------------
-
-    def _held(self, bucket_name: str, key: str) -> FakeKey | None:
+    def held(self, bucket_name: str, key: str) -> FakeKey | None:
+        """What moto holds under a key."""
         bucket = _backend().buckets.get(bucket_name)
         fake = None if bucket is None else bucket.keys.get(key)
         return fake if isinstance(fake, FakeKey) else None
+
+    # --- inside ----------------------------------------------------------------------------------------
 
     def _attach(self, fake: FakeKey, buffer: DiskBuffer, size: int) -> None:
         with fake.lock:

@@ -63,14 +63,22 @@ def build_curate_app(folder: Path, storage_url: Callable[[], str], rules: Curate
     def download(item: str) -> Response:
         if rules.token is not None and request.headers.get("X-Api-Token") != rules.token:
             return _refused()
-        place = safe_join(str(folder / "curate"), item)
-        names = sorted(Path(place).iterdir()) if place and Path(place).is_dir() else []
-        if not names:
+        path = one_file(folder / "curate", item)
+        if path is None:
             abort(404)
-        target = f"{storage_url()}/{_STORAGE}/{quote(item)}/{quote(names[0].name)}"
+        target = f"{storage_url()}/{_STORAGE}/{quote(item)}/{quote(path.name)}"
         return redirect(target, code=302)  # type: ignore[return-value]
 
     return app
+
+
+def one_file(folder: Path, name: str) -> Path | None:
+    """The file in a folder of its own, which a store's id names."""
+    place = safe_join(str(folder), name)
+    if place is None or not Path(place).is_dir():
+        return None
+    # One that is just being written has a name with a dot.
+    return next((path for path in sorted(Path(place).iterdir()) if not path.name.startswith(".")), None)
 
 
 def operation(path: str) -> str:

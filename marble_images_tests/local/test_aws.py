@@ -196,6 +196,53 @@ def test_requests_to_other_services_and_to_no_bucket_change_nothing_on_disk(stac
     assert read(stack, "k") == b"x"
 
 
+@pytest.mark.parametrize(
+    ("asked", "status", "span"),
+    [
+        (None, 200, (0, None)),
+        ("bytes=0-9", 206, (0, 10)),
+        ("bytes=9000000-", 206, (9_000_000, None)),
+        ("bytes=-5", 206, (-5, None)),
+    ],
+)
+def test_large_objects_are_streamed_with_the_same_answer(
+    stack: LocalStack, asked: str | None, status: int, span: tuple[int, int | None]
+) -> None:
+    body = b"0123456789abcdef" * 600_000
+    meta = {"ContentType": "image/tiff", "Metadata": {"width": "4000"}, "ChecksumAlgorithm": "CRC32"}
+    etag = stack.s3.put_object(Bucket=IMAGE_BUCKET, Key="a b/large.tif", Body=body, **meta)["ETag"]
+    options = {} if asked is None else {"Range": asked}
+    found = stack.s3.get_object(
+        Bucket=IMAGE_BUCKET, Key="a b/large.tif", IfMatch=etag, ChecksumMode="ENABLED", **options
+    )
+    assert found["ResponseMetadata"]["HTTPStatusCode"] == status
+    assert found["Body"].read() == body[slice(*span)]
+    assert (found["ETag"], found["ContentType"], found["Metadata"]) == (etag, "image/tiff", {"width": "4000"})
+    assert ("ChecksumCRC32" in found) == (asked is None)
+
+
+def test_conditions_and_bad_ranges_of_large_objects_are_answered_as_s3_does(stack: LocalStack) -> None:
+    stack.s3.put_object(Bucket=IMAGE_BUCKET, Key="large", Body=b"x" * 9_000_000)
+    for options, code in (
+        ({"IfMatch": '"other"'}, "PreconditionFailed"),
+        ({"Range": "bytes=9000000-"}, "InvalidRange"),
+    ):
+        with pytest.raises(ClientError, match=code):
+            stack.s3.get_object(Bucket=IMAGE_BUCKET, Key="large", **options)
+
+
+def test_a_large_file_that_is_linked_is_streamed_and_refused_once_it_changes(
+    stack: LocalStack, tmp_path: Path
+) -> None:
+    scan = tmp_path / "scan.tif"
+    scan.write_bytes(b"x" * 9_000_000)
+    stack.link_source("scan.tif", scan, "image/tiff")
+    assert len(read(stack, "scan.tif", SOURCE_BUCKET)) == 9_000_000
+    scan.write_bytes(b"y" * 9_000_000)
+    with pytest.raises(ClientError, match="InternalError"):
+        read(stack, "scan.tif", SOURCE_BUCKET)
+
+
 def test_a_bucket_can_be_made_and_deleted(stack: LocalStack) -> None:
     stack.s3.create_bucket(Bucket="one-more")
     folder = stack.pyramid_folder.parent / "one-more"
