@@ -213,7 +213,7 @@ def profile_problem(icc: bytes, bands: int) -> str | None:
             outputMode="RGB",
             renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
         )
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError, SyntaxError):
         return "its ICC profile is broken"
     due = np.asarray(Image.fromarray(patches, mode).convert("RGB"), np.int16)
     apart = np.abs(np.asarray(seen, np.int16) - due).max()
