@@ -41,9 +41,10 @@ def parse_queue_date(text: str | None) -> datetime | None:
     cleaned = text.strip().replace("Z", "+00:00").replace("z", "+00:00")
     try:
         parsed = datetime.fromisoformat(_pad_fraction(cleaned))
-    except ValueError:
+        return parsed.astimezone(timezone.utc) if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
+    except (ValueError, OverflowError):
+        # In UTC, the first and the last day that Python knows may lie beyond them.
         return None
-    return parsed.astimezone(timezone.utc) if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
 
 
 def _pad_fraction(text: str) -> str:

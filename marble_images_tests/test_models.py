@@ -92,6 +92,11 @@ def test_dates_are_utc_unless_they_say_otherwise(text: str, moment: datetime) ->
     assert parse_queue_date(text) == moment.replace(tzinfo=timezone.utc)
 
 
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+23:00", "9999-12-31T23:00:00-05:00", "Z", "2021-7-1"])
+def test_a_date_that_cannot_be_read_is_no_date(text: str) -> None:
+    assert parse_queue_date(text) is None
+
+
 @given(st.none() | st.text())
 def test_no_text_breaks_the_reading_of_dates(text: str | None) -> None:
     parsed = parse_queue_date(text)

@@ -113,7 +113,7 @@ def _metadata(day: str, files: Sequence[ChangedFile], listing: Listing, store: S
         "files": dg.MetadataValue.int(len(files)),
         "files by source": dg.MetadataValue.json(dict(by_source)),
         "waiting from before": waiting_from_before,
-        "quarantined": sum(1 for file in files if store.quarantined(file) is not None),
+        "quarantined": sum(1 for entry in store.failures_of(files).values() if entry.quarantined),
         "skipped": dg.MetadataValue.int(len(listing.skipped)),
         "skipped records": dg.MetadataValue.json(
             [{"record": s.identifier, "reason": s.reason} for s in listing.skipped[:_ROWS_SHOWN]]

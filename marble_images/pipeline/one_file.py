@@ -23,6 +23,7 @@ from marble_images.errors import (
     Fate,
     FileError,
     FileQueueError,
+    MarbleImagesError,
     QueueError,
     RecordMissing,
 )
@@ -41,6 +42,8 @@ from marble_images.pyramid.model import ARCHIVED_BOX, COPYRIGHT_BOX, Box, Conver
 from marble_images.pyramid.pool import PyramidPool
 from marble_images.sources import SourceFetcher
 from marble_images.state import StateStore
+
+_MOST_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,8 @@ class FilePipeline:
             report = self._process(record, report, clock)
         except FileError as error:
             report = failed(report, error)
+        except MarbleImagesError as error:
+            report = replace(report, code=error.code, reason=error.reason, detail=error.detail)
         except OSError as error:
             report = replace(
                 report, code="work-folder", reason=f"the work folder failed: {error.strerror or error}"
@@ -156,11 +161,35 @@ class FilePipeline:
                 published = self._services.images.head(key)
             if published is not None and self._is_current(record, published):
                 return self._keep(record, published, report, clock)
-        folder = Path(tempfile.mkdtemp(dir=self._folder))
-        try:
-            return self._make(record, key, folder, report, clock)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        return self._make_as_often_as_needed(record, key, report, clock)
+
+    def _make_as_often_as_needed(
+        self, record: ChangedFile, key: str, report: FileReport, clock: Clock
+    ) -> FileReport:
+        for rounds_left in reversed(range(_MOST_ROUNDS)):
+            folder = Path(tempfile.mkdtemp(dir=self._folder))
+            try:
+                return self._make(record, key, folder, report, clock)
+            except ChangedMeanwhile:
+                newer = self._overwritten(record, key)
+                if newer is None or not rounds_left:
+                    raise
+                record = newer
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+        raise AssertionError("the last round returns or raises")
+
+    def _overwritten(self, record: ChangedFile, key: str) -> ChangedFile | None:
+        """The newer record whose pyramid our upload has just replaced, if there is one.
+
+        Another run may publish and mark a newer source while we convert an older one. If ours is uploaded
+        last, the bucket holds the older picture of a file that waits no more: it must be made again.
+        """
+        now = self._services.queue.get_record(record.file_path)
+        if now is None or now.waiting or now.file_path != record.file_path:
+            return None
+        published = self._services.images.head(key)
+        return None if published is not None and self._is_current(now, published) else now
 
     def _make(
         self, record: ChangedFile, key: str, folder: Path, report: FileReport, clock: Clock
@@ -198,6 +227,7 @@ class FilePipeline:
         return replace(
             report,
             outcome=Outcome.MADE,
+            fingerprint=record.fingerprint,
             address=source.address,
             width=pyramid.width,
             height=pyramid.height,

@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
-from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from dagster_aws.s3 import S3Resource
@@ -40,10 +39,10 @@ def _client(service: str, *, retries: int, region: str | None, endpoint: str | N
         or os.environ.get(f"AWS_ENDPOINT_URL_{service.upper()}")
         or os.environ.get("AWS_ENDPOINT_URL")
     )
-    # A server on this machine needs no account; anything else without credentials is a clear error at use.
-    anonymous = _is_on_this_machine(address) and not _has_credentials()
+    # A server on this machine knows no accounts, but may want a signature. Any other gets a real one or none.
+    nameless = _is_on_this_machine(address) and not _has_credentials()
+    credentials = dict.fromkeys(("aws_access_key_id", "aws_secret_access_key"), "local") if nameless else {}
     config = Config(
-        signature_version=UNSIGNED if anonymous else None,
         connect_timeout=10,
         read_timeout=60,
         retries={"max_attempts": retries, "mode": "standard"},
@@ -56,6 +55,7 @@ def _client(service: str, *, retries: int, region: str | None, endpoint: str | N
         region_name=region or session.region_name or _DEFAULT_REGION,
         endpoint_url=endpoint,
         config=config,
+        **credentials,
     )
 
 

@@ -197,6 +197,28 @@ def test_a_file_whose_record_is_rewritten_meanwhile_stays_waiting(
     assert queue.of("1.jpg")["dateLastProcessed"]
 
 
+def test_an_older_picture_that_is_uploaded_last_does_not_stay(
+    stack: LocalStack, instance: dg.DagsterInstance, queue: Queue
+) -> None:
+    queue.s3("1.jpg", jpeg(shade=30))
+    fault = stack.faults.add("latency", operation="PutObject", path="images/1.tif", seconds=6, times=1)
+    slow: list[dg.ExecuteInProcessResult] = []
+    with dg.DagsterInstance.ephemeral() as other:
+        thread = threading.Thread(target=lambda: slow.append(make_pyramids(other, ["1.jpg"])))
+        thread.start()
+        while not stack.faults.hits(fault):
+            time.sleep(0.02)
+        stack.s3.put_object(Bucket=layout.SOURCE_BUCKET, Key="in/1.jpg", Body=jpeg(900, 600, shade=200))
+        stack.appsync.touch("1.jpg")
+        assert make_pyramids(instance, ["1.jpg"]).success
+        assert queue.of("1.jpg")["width"] == 900
+        thread.join(60)
+    assert slow[0].success
+    metadata, tiff = published(stack, "1.tif")
+    assert abs(float(tiff.pages[0].asarray()[..., 2].mean()) - 200) < 3
+    assert (metadata["width"], queue.of("1.jpg")["width"]) == ("900", 900)
+
+
 def test_a_copyrighted_file_fits_its_box(
     stack: LocalStack, instance: dg.DagsterInstance, queue: Queue
 ) -> None:
