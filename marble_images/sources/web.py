@@ -7,6 +7,7 @@ goes. Redirects are followed here, step by step, so that each is checked like th
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -180,9 +181,8 @@ class WebClient:
     def _get_one(self, address: WebAddress, headers: Mapping[str, str], deadline: Deadline) -> Answer:
         deadline.check(address.host)
         left = max(deadline.remaining, 0.001)
-        timeout = Timeout(
-            connect=min(self._settings.connect_timeout, left), read=min(self._settings.read_timeout, left)
-        )
+        # A reader is stopped by the watchdog, which knows why.
+        timeout = Timeout(connect=min(self._settings.connect_timeout, left), read=self._settings.read_timeout)
         sent = {"User-Agent": user_agent(), "Accept": "*/*", "Accept-Encoding": "identity", **headers}
         try:
             pool = self._pools.connection_from_host(address.host, address.port, address.scheme)
@@ -243,9 +243,18 @@ def user_agent() -> str:
 
 
 def tls_context() -> ssl.SSLContext:
-    """TLS 1.2 and later, names verified by the machine's authorities and the usual ones."""
+    """TLS 1.2 and later, names verified by the machine's authorities and the usual ones.
+
+    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` name other authorities in the usual way.
+    """
+    return _tls_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@cache
+def _tls_context(*_: str | None) -> ssl.SSLContext:
+    # Reading a few hundred certificates takes longer than many a download.
     context = create_urllib3_context()
-    # A machine's own store (SSL_CERT_FILE included) may know an institution's authority, or none at all.
+    # A machine's own store may know an institution's authority, or none at all.
     context.load_default_certs()
     context.load_verify_locations(certifi.where())
     return context

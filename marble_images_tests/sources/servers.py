@@ -218,16 +218,17 @@ def redirect(location: str, code: int = 302) -> Step:
     return lambda exchange: exchange.send(code, {"Content-Length": "0", "Location": location})
 
 
-def silent(seconds: float = 20) -> Step:
-    """No answer at all; until the client goes away."""
+def silent(exchange: Exchange) -> None:
+    """No answer at all, until the client goes away."""
+    exchange.connection.settimeout(60)
+    with suppress(OSError):
+        exchange.connection.recv(1)
+    exchange.close_connection = True
 
-    def step(exchange: Exchange) -> None:
-        exchange.connection.settimeout(seconds)
-        with suppress(OSError):
-            exchange.connection.recv(1)
-        exchange.close_connection = True
 
-    return step
+def patience(*steps: Step) -> float:
+    """A read time-out for these steps, s: short where a test waits for its end, else long enough."""
+    return 0.4 if silent in steps else 10.0
 
 
 def drip(rest: bytes, start: bytes = b"", *, pause: float = 0.02) -> Step:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import example, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from marble_images.errors import FileError, SettingsError, SourceUnavailable, UnsafeAddress, UnusableRecord
@@ -43,6 +44,7 @@ def test_addresses_are_encoded_where_they_must_be_and_never_twice(text: str, url
     assert parse_address(url).url == url
 
 
+@hypothesis_settings(deadline=None)
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=60))
 @example("100%/a b%20c%zz")
 def test_any_path_becomes_plain_ascii_that_means_the_same(path: str) -> None:
@@ -53,6 +55,7 @@ def test_any_path_becomes_plain_ascii_that_means_the_same(path: str) -> None:
     assert parse_address(address.url) == address
 
 
+@hypothesis_settings(deadline=None)
 @given(st.text(max_size=80))
 def test_any_text_is_an_address_or_has_one_line_that_says_why_not(text: str) -> None:
     try:
@@ -172,6 +175,7 @@ def test_all_other_addresses_are_not(text: str) -> None:
     assert not is_public(ipaddress.ip_address(text))
 
 
+@hypothesis_settings(deadline=None)
 @given(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)))
 def test_nothing_is_public_that_python_calls_private(address: Any) -> None:
     private = address.is_private or address.is_loopback or address.is_link_local
@@ -180,6 +184,7 @@ def test_nothing_is_public_that_python_calls_private(address: Any) -> None:
     assert translated or not (special and is_public(address))
 
 
+@hypothesis_settings(deadline=None)
 @given(st.ip_addresses(v=4))
 def test_an_ipv4_address_is_judged_alike_inside_ipv6(address: ipaddress.IPv4Address) -> None:
     mapped = ipaddress.IPv6Address(f"::ffff:{address}")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from marble_images.errors import (
@@ -43,6 +44,7 @@ from marble_images_tests.sources.servers import (
     cut,
     drip,
     good,
+    patience,
     raw,
     redirect,
     silent,
@@ -81,6 +83,7 @@ def test_the_file_id_is_found_in_every_form_of_url(form: str) -> None:
     assert drive_file_id(form.format(id=ID)) == ID
 
 
+@hypothesis_settings(deadline=None)
 @given(
     file_id=st.text("ABCXYZabcxyz0123456789_-", min_size=10, max_size=60),
     form=st.sampled_from(FORMS),
@@ -114,6 +117,7 @@ def test_other_addresses_are_unusable_records(uri: str | None) -> None:
         drive_file_id(uri)
 
 
+@hypothesis_settings(deadline=None)
 @given(st.text(max_size=100))
 def test_any_text_has_an_id_or_is_refused(text: str) -> None:
     try:
@@ -161,7 +165,7 @@ WAITING: dict[str, tuple[Step, type[FileError], str]] = {
     "404 of another kind": (drive_error(404, "teamDriveNotFound"), SourceUnavailable, "teamDriveNotFound"),
     "500 always": (drive_error(500, "internalError"), SourceUnavailable, "HTTP 500"),
     "400": (drive_error(400, "badRequest"), FileError, "HTTP 400"),
-    "no answer": (silent(), SourceTimeout, "fell silent"),
+    "no answer": (silent, SourceTimeout, "fell silent"),
     "drip": (drip(PICTURE, b"HTTP/1.1 200 OK\r\n\r\n"), SourceTimeout, "did not deliver"),
     "HTML with 200": (good(b"<!DOCTYPE html><html></html>"), NotAnImage, "HTML"),
     "no HTTP": (raw(b"hello"), SourceUnavailable, "broke"),
@@ -184,7 +188,9 @@ def test_what_nothing_mends_leaves_the_file_waiting_with_its_reason(
     step, error, reason = WAITING[fault]
     drive.server.script = [step]
     with pytest.raises(error) as caught:
-        drive.fetcher(read_timeout=0.2, deadline=1.5).fetch(museum_file(md5_checksum=md5(PICTURE)), tmp_path)
+        drive.fetcher(read_timeout=patience(step), deadline=3).fetch(
+            museum_file(md5_checksum=md5(PICTURE)), tmp_path
+        )
     assert caught.value.fate is Fate.WAITS
     assert reason in caught.value.reason
     assert nothing_left(tmp_path)

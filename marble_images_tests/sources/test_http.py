@@ -37,6 +37,7 @@ from marble_images_tests.sources.servers import (
     drip,
     good,
     packed,
+    patience,
     raw,
     redirect,
     running,
@@ -71,7 +72,7 @@ MENDED: dict[str, list[Step]] = {
     "429 with a date": [status(429, Retry_After=formatdate(0, usegmt=True)), good(PICTURE)],
     "429 with nonsense": [status(429, Retry_After="soon"), good(PICTURE)],
     "202": [status(202, b""), good(PICTURE)],
-    "no answer once": [silent(), good(PICTURE)],
+    "no answer once": [silent, good(PICTURE)],
     "closed without an answer": [raw(b""), good(PICTURE)],
     "no HTTP": [raw(b"SSH-2.0-OpenSSH_9.6\r\n"), good(PICTURE)],
     "two lengths": [
@@ -110,8 +111,11 @@ def test_what_another_try_mends_ends_in_the_very_bytes(
     fault: str, web: ScriptedServer, tmp_path: Path
 ) -> None:
     web.script = list(MENDED[fault])
-    assert fetched_bytes(web, tmp_path) == PICTURE
-    assert len(list(tmp_path.iterdir())) == 1
+    fetcher = make_fetcher(settings(read_timeout=patience(*MENDED[fault])))
+    fetched = fetcher.fetch(web_file(web.url()), tmp_path)
+    assert fetched.path.read_bytes() == PICTURE
+    assert (fetched.size, fetched.sha256) == (len(PICTURE), hashlib.sha256(PICTURE).hexdigest())
+    assert list(tmp_path.iterdir()) == [fetched.path]
 
 
 WAITING: dict[str, tuple[Step, type[FileError], str]] = {
@@ -124,7 +128,7 @@ WAITING: dict[str, tuple[Step, type[FileError], str]] = {
     "400": (status(400), SourceError, "HTTP 400"),
     "451": (status(451), SourceError, "HTTP 451"),
     "304": (status(304, b""), SourceError, "HTTP 304"),
-    "no answer": (silent(), SourceTimeout, "fell silent"),
+    "no answer": (silent, SourceTimeout, "fell silent"),
     "dropped in the middle": (cut(PICTURE, HALF, ranges=False), SourceIncomplete, "fewer bytes"),
     "reset in the middle": (cut(PICTURE, HALF, end="reset", ranges=False), SourceUnavailable, "broke"),
     "a length that is too long": (
@@ -164,7 +168,7 @@ def test_what_nothing_mends_leaves_the_file_waiting_with_its_reason(
     web.script = [step]
 
     with pytest.raises(error) as caught:
-        make_fetcher(settings(read_timeout=0.2)).fetch(web_file(web.url()), tmp_path / "work")
+        make_fetcher(settings(read_timeout=patience(step))).fetch(web_file(web.url()), tmp_path / "work")
 
     assert caught.value.fate is Fate.WAITS
     assert reason in caught.value.reason
@@ -192,7 +196,7 @@ def test_one_attempt_is_enough_to_confirm_that_a_file_is_gone(web: ScriptedServe
     [
         (status(403), SourceForbidden),
         (status(500), SourceUnavailable),
-        (silent(), SourceTimeout),
+        (silent, SourceTimeout),
         (good(HTML), NotAnImage),
     ],
 )
@@ -201,7 +205,7 @@ def test_a_second_answer_that_differs_never_confirms_that_a_file_is_gone(
 ) -> None:
     web.script = [status(404), second]
     with pytest.raises(error) as caught:
-        make_fetcher(settings(read_timeout=0.2)).fetch(web_file(web.url()), tmp_path)
+        make_fetcher(settings(read_timeout=patience(second))).fetch(web_file(web.url()), tmp_path)
     assert caught.value.fate is Fate.WAITS
 
 

@@ -44,6 +44,7 @@ from marble_images_tests.sources.servers import (
     ScriptedServer,
     Step,
     drip,
+    patience,
     raw,
     redirect,
     running,
@@ -193,7 +194,7 @@ def test_an_object_that_is_no_image_is_refused(moto: str, at_moto: SourceFetcher
 MENDED: dict[str, list[Step]] = {
     "500 once": [s3_error("InternalError", 500), s3_object(PICTURE)],
     "SlowDown once": [s3_error("SlowDown", 503), s3_object(PICTURE)],
-    "no answer once": [silent(), s3_object(PICTURE)],
+    "no answer once": [silent, s3_object(PICTURE)],
     "closed without an answer": [raw(b""), s3_object(PICTURE)],
     "broken in the middle": [s3_object(PICTURE, keep=5000), s3_object(PICTURE)],
     "broken at the start": [s3_object(PICTURE, keep=0), s3_object(PICTURE)],
@@ -209,7 +210,7 @@ def test_what_another_try_mends_ends_in_the_very_bytes(
     fault: str, web: ScriptedServer, tmp_path: Path
 ) -> None:
     web.routes = {PATH: list(MENDED[fault]), "/sources": [status(200, b"")]}
-    fetched = fetcher_at(web).fetch(s3_file(), tmp_path)
+    fetched = fetcher_at(web, read_timeout=patience(*MENDED[fault])).fetch(s3_file(), tmp_path)
     assert fetched.path.read_bytes() == PICTURE
     assert fetched.sha256 == hashlib.sha256(PICTURE).hexdigest()
     assert fetched.etag == ETAG
@@ -226,7 +227,7 @@ WAITING: dict[str, tuple[Step, type[FileError], str]] = {
     "500 with a page": (status(500, b"<html>Oops</html>"), SourceUnavailable, ""),
     "archived": (s3_error("InvalidObjectState", 403), SourceError, "archived"),
     "400": (s3_error("InvalidRequest", 400), SourceError, "InvalidRequest"),
-    "no answer": (silent(), SourceTimeout, "did not answer"),
+    "no answer": (silent, SourceTimeout, "did not answer"),
     "broken always": (s3_object(PICTURE, keep=0), SourceIncomplete, "fewer bytes"),
     "wrong bytes always": (s3_object(PICTURE, sends=OTHER), SourceChecksumMismatch, "ETag"),
     "HTML with 200": (s3_object(b"<!DOCTYPE html><html></html>"), NotAnImage, "HTML"),
@@ -243,7 +244,7 @@ def test_what_nothing_mends_leaves_the_file_waiting_with_its_reason(
     step, error, reason = WAITING[fault]
     web.routes = {PATH: [step], "/sources": [status(200, b"")]}
     with pytest.raises(error) as caught:
-        fetcher_at(web, attempts=2, read_timeout=0.2).fetch(s3_file(), tmp_path)
+        fetcher_at(web, attempts=2, read_timeout=patience(step)).fetch(s3_file(), tmp_path)
     assert caught.value.fate is Fate.WAITS
     assert reason in caught.value.reason
     assert nothing_left(tmp_path)
@@ -273,7 +274,7 @@ def test_a_refused_connection_leaves_the_file_waiting(tmp_path: Path) -> None:
         (status(403, b""), SourceGone),
         (status(404, b""), SourceUnavailable),
         (status(500, b""), SourceUnavailable),
-        (silent(), SourceUnavailable),
+        (silent, SourceUnavailable),
     ],
 )
 def test_a_key_is_gone_only_from_a_bucket_that_exists(
@@ -281,7 +282,7 @@ def test_a_key_is_gone_only_from_a_bucket_that_exists(
 ) -> None:
     web.routes = {PATH: [s3_error("NoSuchKey")], "/sources": [bucket_answer]}
     with pytest.raises(error):
-        fetcher_at(web, attempts=1, read_timeout=0.2).fetch(s3_file(), tmp_path)
+        fetcher_at(web, attempts=1, read_timeout=patience(bucket_answer)).fetch(s3_file(), tmp_path)
 
 
 @pytest.mark.parametrize(

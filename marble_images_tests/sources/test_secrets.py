@@ -28,6 +28,7 @@ from marble_images_tests.sources.servers import (
     Step,
     cut,
     good,
+    patience,
     raw,
     redirect,
     silent,
@@ -54,7 +55,7 @@ FAULTS: dict[str, Step] = {
     "404": status(404),
     "429": status(429),
     "500": status(500),
-    "silent": silent(),
+    "silent": silent,
     "broken": cut(PICTURE, 100, end="reset"),
     "garbage": raw(b"garbage\r\n\r\n"),
     "wrong lengths": raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n"),
@@ -89,7 +90,7 @@ def test_curate_s_token_and_signatures_are_never_told(
         "/stored": [FAULTS[fault]],
         "/": [FAULTS[fault]],
     }
-    limits = settings(curate_host=f"127.0.0.1:{web.port}", attempts=2, read_timeout=0.1)
+    limits = settings(curate_host=f"127.0.0.1:{web.port}", attempts=2, read_timeout=patience(FAULTS[fault]))
     fetcher = make_fetcher(limits, curate_token=lambda: SECRET_TOKEN)
     file = web_file(web.url(f"/api?token={SIGNATURE}"), "Curate")
     told = all_that_is_told(fetcher, file, tmp_path, caplog)
@@ -106,7 +107,7 @@ def test_google_s_key_and_tokens_are_never_told(
     drive.server.script = [FAULTS[fault]]
     if route == "token":
         drive.server.routes["/token"] = [FAULTS[fault]]
-    fetcher = drive.fetcher(attempts=2, read_timeout=0.1, deadline=2)
+    fetcher = drive.fetcher(attempts=2, read_timeout=patience(FAULTS[fault]), deadline=3)
     told = all_that_is_told(fetcher, museum_file(), tmp_path, caplog)
     assert [secret for secret in SECRETS if secret in told] == []
 
@@ -116,7 +117,7 @@ def test_aws_keys_are_never_told(
     fault: str, web: ScriptedServer, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     web.script = [FAULTS[fault]]
-    limits = settings(attempts=2, read_timeout=0.2)
+    limits = settings(attempts=2, read_timeout=patience(FAULTS[fault]))
     fetcher = make_fetcher(limits, s3_client=lambda: s3_at(web.url(""), limits))
     told = all_that_is_told(fetcher, s3_file(), tmp_path, caplog)
     assert "s3://sources/folder/image.png" in told
