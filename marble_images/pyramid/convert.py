@@ -24,7 +24,7 @@ from marble_images.pyramid.model import Box, ConvertOptions, Pyramid
 from marble_images.pyramid.profiles import Profile, get_profile
 from marble_images.pyramid.readers import READERS, Reader
 from marble_images.pyramid.validate import validate_pyramid
-from marble_images.pyramid.vips import VipsImage, pyvips, version
+from marble_images.pyramid.vips import VipsImage, pyvips, take_complaints, version
 from marble_images.pyramid.write import write_pyramid
 
 REFERENCE_SIDE = 256
@@ -151,7 +151,10 @@ def _render(picture: Picture, options: ConvertOptions) -> Prepared:
     across, down = (picture.height, picture.width) if turned else (picture.width, picture.height)
     width, height = fit(across, down, options.box)
     stored = (height, width) if turned else (width, height)
-    fitted = _in_memory(_resize(colour, *stored))
+    take_complaints()
+    fitted, complaints = _in_memory(_resize(colour, *stored))
+    if picture.complaints is not None and picture.complaints.search(complaints):
+        raise decoding_error(picture.format, complaints)
     # Turned last: the source is read from top to bottom only, and the fitted picture is small.
     upright = _turn(fitted, picture.orientation)
     return Prepared(upright, replace(picture, image=upright), (*picture.warnings, *warnings))
@@ -163,18 +166,22 @@ def _resize(image: VipsImage, width: int, height: int) -> VipsImage:
     return image.resize(width / image.width, vscale=height / image.height, kernel="lanczos3")
 
 
-def _in_memory(image: VipsImage) -> VipsImage:
-    """The image with all its pixels decoded and no metadata; a large one lies in a temporary file."""
+def _in_memory(image: VipsImage) -> tuple[VipsImage, str]:
+    """The image decoded and without metadata, and what libvips complained of on the way.
+
+    A large one lies in a temporary file.
+    """
     size = image.width * image.height * image.bands
-    shape = image.width, image.height, image.bands, "uchar"
     if size <= _MEMORY_BYTES:
-        bare = pyvips.Image.new_from_memory(image.write_to_memory(), *shape)
+        samples = image.write_to_memory()
     else:
         with tempfile.TemporaryFile(prefix="marble-images-") as file:
             image.rawsave_target(pyvips.Target.new_to_descriptor(file.fileno()))
             # The map keeps the file alive after it is closed.
-            bare = pyvips.Image.new_from_memory(np.memmap(file, np.uint8, "r", shape=(size,)).data, *shape)
-    return bare.copy(interpretation="b-w" if image.bands == 1 else "srgb")
+            samples = np.memmap(file, np.uint8, "r", shape=(size,)).data
+    complaints = take_complaints()
+    bare = pyvips.Image.new_from_memory(samples, image.width, image.height, image.bands, "uchar")
+    return bare.copy(interpretation="b-w" if image.bands == 1 else "srgb"), complaints
 
 
 def _turn(image: VipsImage, orientation: int) -> VipsImage:
@@ -188,7 +195,7 @@ def _turn(image: VipsImage, orientation: int) -> VipsImage:
         8: lambda i: i.rot270(),
     }
     turn = turns.get(orientation)
-    return image if turn is None else _in_memory(turn(image))
+    return image if turn is None else _in_memory(turn(image))[0]
 
 
 def _write(

@@ -62,6 +62,8 @@ class Picture:
         EXIF orientation, 1 to 8, still to be applied.
     profile
         The ICC profile, unchecked.
+    complaints
+        What libvips' loader, when it is done, must not have complained about.
     warnings
         What was odd.
     """
@@ -76,6 +78,7 @@ class Picture:
     pages: int = 1
     orientation: int = 1
     profile: bytes | None = None
+    complaints: re.Pattern[str] | None = None
     warnings: tuple[str, ...] = field(default=())
 
 

@@ -24,11 +24,13 @@ EOI = b"\xff\xd9"
 
 # libjpeg's warnings of what harms no pixel, from its message table: bytes between segments or before the
 # end that belong to nothing, and headers of newer or older writers. All others mean damaged data.
-_HARMLESS = re.compile(
-    r"extraneous bytes before marker 0x(?!d[0-7])|unknown Adobe color transform|unknown JFIF revision"
-    r"|Invalid SOS parameters for sequential|Inconsistent progression",
-    re.IGNORECASE,
+_NO_HARM = (
+    r"\d+ extraneous bytes before marker 0x(?!d[0-7])|Unknown Adobe color transform|unknown JFIF revision"
+    r"|Invalid SOS parameters for sequential|Inconsistent progression"
 )
+_HARMLESS = re.compile(_NO_HARM, re.IGNORECASE)
+# libvips looks for warnings before each batch of rows: those of the last rows are found afterwards.
+_HARMFUL = re.compile(rf"VipsJpeg: (?!(Corrupt JPEG data: |Warning: )?({_NO_HARM}))", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def _read(path: Path, image_format: ImageFormat, options: ConvertOptions, fail_o
         height=frame.height or image.height * shrink,
         orientation=orientation_of(image),
         profile=profile(image),
+        complaints=_HARMFUL,
         warnings=warnings,
     )
 

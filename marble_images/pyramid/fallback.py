@@ -59,6 +59,7 @@ _BOUNDED = {
 }
 _PIXELS_PER_BYTE = 1024
 _MOST_LEVELS = 5
+_HUGE = 100_000_000
 
 _SPACES = {"L": Space.GREY, "RGB": Space.RGB, "CMYK": Space.CMYK}
 
@@ -124,7 +125,12 @@ def _check_claim(image: Image.Image, image_format: ImageFormat, size: int) -> No
 
 
 def _shrink_on_load(image: Image.Image, options: ConvertOptions) -> None:
-    """Leave out the finest resolutions of a JPEG 2000 that are not needed, save one for the better kernel."""
+    """Leave out the finest resolutions of a huge JPEG 2000, save one for the better kernel.
+
+    Not of others: each resolution left out moves the picture by up to half a pixel of the next.
+    """
+    if image.width * image.height <= _HUGE:
+        return
     fitted = fit(image.width, image.height, options.box)
     factor = max(image.width / fitted[0], image.height / fitted[1])
     levels = min(_MOST_LEVELS, max(0, int(math.log2(factor)) - 1))

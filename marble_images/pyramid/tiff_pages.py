@@ -95,6 +95,12 @@ class TiffPicture:
         return bits if 8 < bits < 16 and largest == 2**bits - 1 else None
 
     @property
+    def overhanging(self) -> bool:
+        """Whether a piece of the picture is said to go on past the end of the file."""
+        pieces = zip(self.page.dataoffsets, self.page.databytecounts, strict=False)
+        return any(offset + count > self.size for offset, count in pieces)
+
+    @property
     def orientation(self) -> int:
         """Orientation, 1 where it is missing or makes no sense."""
         value = self._value(_ORIENTATION)

@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 # One thread a process: pictures are converted side by side in processes, and libvips reads this when it
 # starts. A person's own setting wins.
 os.environ.setdefault("VIPS_CONCURRENCY", "1")
+# What libvips warns of is read from its error buffer; on the terminal of a service it is noise.
+os.environ.setdefault("VIPS_WARNING", "hidden")
 os.environ.setdefault("VIPS_BLOCK_UNTRUSTED", "1")
 
 import pyvips as _pyvips
@@ -61,3 +63,8 @@ pyvips.cache_set_max_mem(0)
 pyvips.cache_set_max_files(0)
 # Also where libvips was loaded before the variable above was set; it is in every libvips since 8.13.
 pyvips.block_untrusted_set(True)
+
+
+def take_complaints() -> str:
+    """What libvips' loaders have complained about without giving up, since this was last asked."""
+    return str(pyvips.Error("").detail or "")
