@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -223,7 +223,7 @@ class S3Disk:
             "etag": digest.hexdigest(),
             "size": stamp[0],
             "stamp": stamp,
-            "last_modified": datetime.utcfromtimestamp(stamp[1] / 1e9).isoformat(),  # noqa: DTZ004 - as moto
+            "last_modified": _as_moto_has_it(stamp[1]),
             "metadata": {"Content-Type": content_type},
         } | dict.fromkeys(_SAVED)
         with self._stripes[hash((bucket_name, key)) % _STRIPES]:
@@ -364,6 +364,10 @@ def _describe(fake: FakeKey, etag: str, stamp: tuple[int, int] | None) -> dict[s
 def _stamp(descriptor: int) -> tuple[int, int]:
     status = os.fstat(descriptor)
     return status.st_size, status.st_mtime_ns
+
+
+def _as_moto_has_it(nanoseconds: int) -> str:
+    return datetime.fromtimestamp(nanoseconds / 1e9, timezone.utc).replace(tzinfo=None).isoformat()
 
 
 def _as_stamp(value: list[int] | None) -> tuple[int, int] | None:

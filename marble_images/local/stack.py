@@ -293,6 +293,8 @@ def _child_environment() -> dict[str, str]:
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, (root, kept.get("PYTHONPATH"))))
     kept |= {"NO_PROXY": layout.LOOPBACK, "no_proxy": layout.LOOPBACK, "AWS_EC2_METADATA_DISABLED": "true"}
     kept |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    # Each of the many threads would keep memory of its own.
+    kept["MALLOC_ARENA_MAX"] = "2"
     return kept
 
 
