@@ -124,6 +124,7 @@ def call_within(
         return future.result(timeout=deadline.remaining)
     except FutureTimeout:
         if future.done():
-            raise
+            # The time-out was the call's own, or the result came at the last moment.
+            return future.result()
         future.add_done_callback(too_late)
         raise deadline.missed(host) from None

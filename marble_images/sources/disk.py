@@ -10,7 +10,7 @@ import threading
 import uuid
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from marble_images.errors import NoDiskSpace, SourceTooLarge
@@ -184,10 +184,9 @@ class FileSink:
     def discard(self) -> None:
         """Close and delete the file, whatever state it is in."""
         self._budget.release(self)
-        try:
+        with suppress(OSError):
             self._file.close()
-        finally:
-            self.path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
     def _too_large(self) -> SourceTooLarge:
         return SourceTooLarge(f"the file is larger than the limit of {self._max_bytes:,} bytes")

@@ -176,7 +176,7 @@ class DriveFile:
         detail = f"file {self.file_id} at {host}"
         if status == 401:
             return self._unauthorized(said, detail)
-        if status == 404 and "notFound" in reasons:
+        if status == 404 and "notFound" in reasons and answer.address.authority == self.address.authority:
             return TryAgain(
                 SourceUnavailable(f"{said}, which a second try did not confirm", detail=detail),
                 Why.GONE,

@@ -116,20 +116,19 @@ class HttpDownload:
         return headers
 
     def _take(self, answer: Answer) -> None:
-        if answer.status == 206 and self._continues(answer):
-            total = self._partial.total if self._partial else None
-        elif answer.status == 200:
+        total = self._continued(answer) if answer.status == 206 else None
+        if answer.status == 200:
             self._sink.restart()
             # The answers that bring the rest need not repeat what this one says about the whole file.
             self._whole = answer.response.headers
             total = _content_length(answer)
             self._partial = _resumable(answer, total)
-        elif answer.status in (206, 416):
+        elif answer.status == 416 or (answer.status == 206 and total is None):
             self._partial = None
             raise TryAgain(
                 SourceIncomplete(f"{answer.address.host} answered with the wrong part of the file")
             )
-        else:
+        elif answer.status != 206:
             raise self._refusal(answer)
         self._sink.expect(total)
         self._stream(answer)
@@ -141,17 +140,16 @@ class HttpDownload:
                 )
             )
 
-    def _continues(self, answer: Answer) -> bool:
+    def _continued(self, answer: Answer) -> int | None:
+        """The size of the whole file, if the answer is just the part of it that is missing."""
         partial, headers = self._partial, answer.response.headers
         matched = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
         if partial is None or matched is None or headers.get("ETag") != partial.etag:
-            return False
+            return None
         start, end, total = matched.groups()
-        if partial.total is not None and (
-            int(end) != partial.total - 1 or total not in ("*", str(partial.total))
-        ):
-            return False
-        return int(start) == self._sink.size
+        size = int(end) + 1
+        fits = int(start) == self._sink.size and total in ("*", str(size)) and partial.total in (None, size)
+        return size if fits else None
 
     def _stream(self, answer: Answer) -> None:
         host = answer.address.host

@@ -118,6 +118,8 @@ class S3Download:
         """What asks for the rest of a broken object, if it is still the same; empty to ask for all."""
         if self._first is None or not self._sink.size:
             return {}
+        if not self._first.get("ETag") or self._first.get("ContentLength") is None:
+            return {}
         return {"IfMatch": self._first["ETag"], "Range": f"bytes={self._sink.size}-"}
 
     def _open(self, pinned: dict[str, Any]) -> GetObjectOutputTypeDef:
@@ -169,8 +171,6 @@ class S3Download:
         # ValueError: a TLS socket that the watchdog cut.
         except (BotoCoreError, HTTPError, OSError, ValueError) as err:
             self._deadline.check("S3")
-            if not (self._first and self._first.get("ETag")):
-                self._first = None
             raise TryAgain(_broken(err, self.address)) from None
 
     def _check(self, answer: GetObjectOutputTypeDef) -> None:

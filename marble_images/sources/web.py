@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -44,6 +45,7 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 _SMALL_BODY = 64 * 1024
 _POOLS = 32
 _CONNECTIONS_A_HOST = 16
+_QUERY = re.compile(r"\?\S+")
 
 Headers = Callable[[WebAddress, bool], Mapping[str, str]]
 """Headers for an address; the flag says whether all addresses so far were of the first one's host."""
@@ -261,17 +263,17 @@ def _tls_context(*_: str | None) -> ssl.SSLContext:
 
 
 class _NoQueries(logging.Filter):
-    """Takes the query out of urllib3's debug lines: after a redirect it may be a signature."""
+    """Takes queries out of urllib3's lines: after a redirect they may be signatures."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
             record.args = tuple(
-                arg.partition("?")[0] if isinstance(arg, str) and arg.startswith("/") else arg
-                for arg in record.args
+                _QUERY.sub("?...", arg) if isinstance(arg, str) else arg for arg in record.args
             )
         return True
 
 
 @cache
 def _keep_queries_out_of_logs() -> None:
-    logging.getLogger("urllib3.connectionpool").addFilter(_NoQueries())
+    for name in ("urllib3.connectionpool", "urllib3.connection"):
+        logging.getLogger(name).addFilter(_NoQueries())

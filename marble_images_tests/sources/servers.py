@@ -248,7 +248,8 @@ def chunked(body: bytes, *, finished: bool = True, pieces: int = 4, **headers: s
     """Chunked transfer, without its last chunk if it is not ``finished``."""
 
     def step(exchange: Exchange) -> None:
-        exchange.send(200, {"Transfer-Encoding": "chunked", **headers})
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        exchange.send(200, {"Transfer-Encoding": "chunked", **named})
         size = max(1, -(-len(body) // pieces))
         for at in range(0, len(body), size):
             piece = body[at : at + size]

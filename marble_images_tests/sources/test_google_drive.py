@@ -202,6 +202,16 @@ def test_a_file_that_drive_does_not_find_twice_is_gone(drive: Drive, tmp_path: P
         drive.fetcher().fetch(museum_file(), tmp_path)
 
 
+def test_another_host_s_answer_never_makes_a_file_of_drive_gone(
+    drive: Drive, other_web: ScriptedServer, tmp_path: Path
+) -> None:
+    drive.server.script = [redirect(other_web.url())]
+    other_web.script = [drive_error(404, "notFound")]
+    fetcher = make_fetcher(settings(drive_api_url=drive.api), google_credentials=lambda: drive.credentials)
+    with pytest.raises(SourceUnavailable):
+        fetcher.fetch(museum_file(), tmp_path)
+
+
 def test_a_wrong_x_goog_hash_is_a_checksum_mismatch(drive: Drive, tmp_path: Path) -> None:
     drive.server.script = [good(PICTURE, x_goog_hash=f"crc32c=AAAAAA==,md5={base64_md5(b'other')}")]
     with pytest.raises(SourceChecksumMismatch, match="MD5"):

@@ -317,6 +317,7 @@ def wrong_part(**changes: str) -> Step:
         wrong_part(Content_Range=f"bytes 1000-{len(PICTURE) - 2}/{len(PICTURE)}"),
         wrong_part(Content_Range=f"bytes 1000-{len(PICTURE) - 1}/{len(PICTURE) + 5}"),
         wrong_part(Content_Range="nonsense"),
+        wrong_part(Content_Range=f"bytes 1000-{len(PICTURE) + 4}/{len(PICTURE) + 5}"),
         status(416),
         status(500),
     ],
@@ -326,6 +327,18 @@ def test_a_part_that_does_not_fit_starts_the_download_anew(
 ) -> None:
     web.script = [cut(PICTURE, 1000), part, good(PICTURE)]
     assert fetched_bytes(web, tmp_path) == PICTURE
+
+
+def test_a_chunked_answer_that_broke_is_resumed_to_the_size_that_the_rest_tells(
+    web: ScriptedServer, tmp_path: Path
+) -> None:
+    web.script = [
+        chunked(PICTURE, finished=False, ETag='"an-etag"', Accept_Ranges="bytes"),
+        cut(PICTURE, 0),
+        good(PICTURE),
+    ]
+    assert fetched_bytes(web, tmp_path) == PICTURE
+    assert web.asked[1].headers["Range"] is not None
 
 
 def test_a_file_that_changed_while_it_was_read_is_read_from_its_start(

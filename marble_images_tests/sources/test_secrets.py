@@ -59,6 +59,7 @@ FAULTS: dict[str, Step] = {
     "broken": cut(PICTURE, 100, end="reset"),
     "garbage": raw(b"garbage\r\n\r\n"),
     "wrong lengths": raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n"),
+    "no header": raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nno header\r\n\r\n12345"),
     "circle": redirect(f"/stored?X-Amz-Signature={SIGNATURE}"),
     "private": redirect(f"http://10.0.0.1/a?X-Amz-Signature={SIGNATURE}"),
     "password": redirect(f"http://user:{PASSWORD}@127.0.0.1/"),
