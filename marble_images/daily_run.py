@@ -20,10 +20,10 @@ from marble_images.assets.changed_files import changed_files
 from marble_images.automation import changed_files_job, pyramid_tiffs_job, pyramids_of_changed_files
 from marble_images.automation.daily_schedule import TRIGGER_TAG
 from marble_images.automation.pyramid_sensor import Cursor
+from marble_images.days import day_of, is_day
 from marble_images.definitions import defs, state
 from marble_images.errors import MarbleImagesError, SettingsError, one_line
 from marble_images.models import ChangedFile, FileReport, Outcome
-from marble_images.partitions import day_of, is_day
 from marble_images.pipeline.progress import listening
 from marble_images.pipeline.summary import RunSummary
 from marble_images.settings import Settings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from marble_images.days import day_bounds
 from marble_images.models import ChangedFile
-from marble_images.partitions import day_bounds
 
 
 def split_by_day(files: Iterable[ChangedFile], days: Sequence[str]) -> dict[str, list[ChangedFile]]:

@@ -7,19 +7,12 @@ as nothing; so all but the plain characters are percent-encoded, reversibly. An 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime, time, timedelta
 from urllib.parse import unquote_to_bytes
-from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-ZONE = ZoneInfo("America/New_York")
-"""The zone in which a day begins and the schedule's hour is meant."""
-
-DEFAULT_FIRST_DAY = "2021-01-01"
-"""When the queue began."""
+from marble_images.days import DEFAULT_FIRST_DAY, ZONE
 
 IMAGE_FILES = "image_files"
 """The name of the dynamic partitions: one a file."""
@@ -61,20 +54,6 @@ def file_path_of(key: str) -> str:
     return unquote_to_bytes(key).decode("utf-8", "surrogatepass")
 
 
-def day_of(moment: datetime) -> str:
-    """The partition key of the day, in :data:`ZONE`, in which an aware ``moment`` falls."""
-    return moment.astimezone(ZONE).date().isoformat()
-
-
-def day_bounds(day: str) -> tuple[datetime, datetime]:
-    """First moment of a day and of the next, both aware; 23 to 25 hours apart."""
-    first = date.fromisoformat(day)
-    return (
-        datetime.combine(first, time(), tzinfo=ZONE),
-        datetime.combine(first + timedelta(days=1), time(), tzinfo=ZONE),
-    )
-
-
 def contiguous_runs(
     wanted: Iterable[str], positions: Mapping[str, int], longest: int
 ) -> Iterator[Sequence[str]]:
@@ -97,14 +76,3 @@ def contiguous_runs(
         run.append(key)
     if run:
         yield run
-
-
-def is_day(text: str) -> bool:
-    """Whether ``text`` is a date in the form of the daily partition keys."""
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-        return False
-    try:
-        date.fromisoformat(text)
-    except ValueError:
-        return False
-    return True

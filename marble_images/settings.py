@@ -14,8 +14,8 @@ from pathlib import Path
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from marble_images.days import DEFAULT_FIRST_DAY, is_day
 from marble_images.errors import SettingsError
-from marble_images.partitions import DEFAULT_FIRST_DAY, is_day
 
 GIB = 2**30
 

@@ -12,11 +12,11 @@ import dagster as dg
 import pytest
 
 from marble_images.daily_run import DayFailed, run_day
+from marble_images.days import day_of
 from marble_images.errors import SettingsError
 from marble_images.local import layout
 from marble_images.local.stack import LocalStack
 from marble_images.models import FileReport, Outcome
-from marble_images.partitions import day_of
 from marble_images_tests.assets.pipeline_run import materialized
 from marble_images_tests.assets.test_pyramid_tiffs import Queue, jpeg
 

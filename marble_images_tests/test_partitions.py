@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marble_images.partitions import (
-    contiguous_runs,
-    daily_partitions,
-    day_bounds,
-    day_of,
-    file_path_of,
-    is_day,
-    partition_key,
-)
+from marble_images.days import day_bounds, day_of, is_day
+from marble_images.partitions import contiguous_runs, daily_partitions, file_path_of, partition_key
 
 ORDINARY = st.text(string.ascii_letters + string.digits + "/_-", min_size=1)
 

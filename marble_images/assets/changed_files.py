@@ -10,16 +10,10 @@ from pydantic import Field
 
 from marble_images.appsync import Listing
 from marble_images.day_lists import split_by_day
+from marble_images.days import ZONE, day_bounds, day_of
 from marble_images.errors import MarbleImagesError
 from marble_images.models import ChangedFile
-from marble_images.partitions import (
-    IMAGE_FILES,
-    ZONE,
-    daily_partitions,
-    day_bounds,
-    day_of,
-    partition_key,
-)
+from marble_images.partitions import IMAGE_FILES, daily_partitions, partition_key
 from marble_images.resources import AppSyncResource, StateResource
 from marble_images.settings import Settings
 from marble_images.state import StateStore

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from marble_images.assets.changed_files import changed_files
-from marble_images.partitions import ZONE, day_of
+from marble_images.days import ZONE, day_of
 from marble_images.settings import Settings
 
 TRIGGER_TAG = "marble/trigger"

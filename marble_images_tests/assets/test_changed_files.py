@@ -7,9 +7,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from marble_images.days import ZONE, day_of
 from marble_images.definitions import state
 from marble_images.local.stack import LocalStack
-from marble_images.partitions import IMAGE_FILES, ZONE, day_of, file_path_of
+from marble_images.partitions import IMAGE_FILES, file_path_of
 from marble_images_tests.assets.pipeline_run import failure_of, list_days, materialized
 
 

@@ -10,8 +10,8 @@ import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from marble_images.automation import daily_changed_files
+from marble_images.days import ZONE
 from marble_images.errors import SettingsError
-from marble_images.partitions import ZONE
 
 PIPELINE = {
     "IMAGE_BUCKET": "images",
