@@ -231,7 +231,19 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True)
 class FileReport:
-    """What happened to one file in one run."""
+    """What happened to one file in one run.
+
+    Attributes
+    ----------
+    code, reason, detail
+        Of a file that was not made: the error's code, one line for people, and what an engineer needs.
+    sha256
+        Of the pyramid; only of one that this run made.
+    copyrighted
+        Whether the pyramid must fit the copyright box.
+    seconds
+        Wall time by phase: ``fetch``, ``wait``, ``convert``, ``validate``, ``upload``, ``mark``.
+    """
 
     file_path: str
     outcome: Outcome
@@ -248,7 +260,9 @@ class FileReport:
     bytes_out: int = 0
     uri: str | None = None
     profile: str | None = None
+    sha256: str | None = None
     source_sha256: str | None = None
+    copyrighted: bool = False
     fingerprint: str | None = None
     warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)

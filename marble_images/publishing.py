@@ -186,6 +186,24 @@ class ImageBucket:
         metadata = {f"{PREFIX}fingerprint": fingerprint, f"{PREFIX}source-sha256": source_sha256}
         return self.publish(path, key, content_type=PDF_CONTENT_TYPE, metadata=metadata)
 
+    def download(self, published: Published, path: Path) -> None:
+        """Write the bytes of an object, as ``head`` showed it, to a new file.
+
+        Raises
+        ------
+        PublishError
+            The object was replaced or deleted meanwhile, or the bucket fails.
+        """
+        try:
+            found = self._client.get_object(
+                Bucket=self.bucket, Key=published.key, IfMatch=f'"{published.etag}"'
+            )
+            with found["Body"] as body, path.open("xb") as file:
+                for chunk in body.iter_chunks(_CHUNK_BYTES):
+                    file.write(chunk)
+        except S3_ERRORS as error:
+            raise self._failure(error) from None
+
     def delete(self, key: str) -> None:
         """Delete an object; one that is not there is no error.
 

@@ -54,6 +54,8 @@ class Options:
     ----------
     remake
         Make a pyramid even when the bucket holds a current one.
+    keep
+        Ids of files that are not made again while their pyramids are current, whatever ``remake`` says.
     retry_quarantined
         Try files that are set aside after failing again and again.
     profile
@@ -63,6 +65,7 @@ class Options:
     """
 
     remake: bool = True
+    keep: frozenset[str] = frozenset()
     retry_quarantined: bool = True
     profile: str = "deflate"
     max_pixels: int = 2_000_000_000
@@ -127,6 +130,7 @@ class FilePipeline:
                 source_type=record.source_type,
                 fingerprint=record.fingerprint,
                 address=described_source(record),
+                copyrighted=record.copyrighted,
             )
             report = self._process(record, report, clock)
         except FileError as error:
@@ -156,7 +160,7 @@ class FilePipeline:
             return replace(report, outcome=Outcome.QUARANTINED, code=kept.code, reason=kept.reason)
         key = object_key(record.file_path)
         record.source  # noqa: B018 - a kind of source that we do not know is refused before any request
-        if not self._options.remake:
+        if not self._options.remake or report.file_path in self._options.keep:
             with clock.phase("check"):
                 published = self._services.images.head(key)
             if published is not None and self._is_current(record, published):
@@ -237,6 +241,7 @@ class FilePipeline:
             bytes_out=pyramid.bytes,
             uri=published.uri,
             profile=pyramid.profile,
+            sha256=pyramid.sha256,
             source_sha256=source.sha256,
             warnings=tuple(pyramid.warnings),
             thumbnail=pyramid.thumbnail,
