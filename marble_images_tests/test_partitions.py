@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import string
 from datetime import datetime, timezone
+from itertools import pairwise
 
 import dagster as dg
 import pytest
@@ -60,7 +61,7 @@ def test_runs_cover_what_is_wanted_and_nothing_else(
         assert 1 <= len(run) <= longest
         first, last = positions[run[0]], positions[run[-1]]
         assert known[first : last + 1] == list(run)
-    for one, other in zip(runs, runs[1:], strict=False):
+    for one, other in pairwise(runs):
         adjacent = positions[other[0]] == positions[one[-1]] + 1
         assert not adjacent or len(one) == longest
 

@@ -90,8 +90,8 @@ def make_pyramids(
     Each file that is done is logged at once, so that a run that dies keeps what it made. At the end the run
     fails if any of its files failed, and names them.
     """
-    settings = Settings.load()
     try:
+        settings = Settings.load()
         options = _options(config, settings)
         with work_folder(settings.work_folder) as folder, conversion.pool(folder) as pool:
             services = Services(
