@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     max_removed_fraction: float = Field(0.2, ge=0, le=1, description="the same, as a share of its files")
 
     iiif_base_url: str | None = Field(None, description="address of the IIIF image server, for links")
+    iiif_viewer_url: str | None = Field(
+        None, description="address of a IIIF viewer, ending where the info.json's address follows; for links"
+    )
     dagster_base_url: str | None = Field(None, description="address of the Dagster UI, for links")
     alert_topic_arn: str | None = Field(None, description="SNS topic of the daily alert; unset: no alerts")
     day_lists_kept: int = Field(400, ge=1, description="days that a stored list is kept")

@@ -1,61 +1,69 @@
-"""What Dagster is told of one file: its materialization, and the checks of its pyramid."""
+"""What Dagster is told of one file that is published: its materialization."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 import dagster as dg
+from dagster import AssetRecordsFilter
 
 from marble_images import RULES_VERSION
+from marble_images.assets.pyramid_checks import PYRAMID_TIFFS
 from marble_images.models import FileReport, Outcome
-from marble_images.partitions import image_file_partitions
 from marble_images.settings import Settings
 
-PYRAMID_TIFFS = dg.AssetKey("pyramid_tiffs")
-
-CHECKS = [
-    dg.AssetCheckSpec(
-        "pyramid_is_valid",
-        asset=PYRAMID_TIFFS,
-        partitions_def=image_file_partitions,
-        description="The pyramid is as docs/valid-pyramid.md says, its pixels included.",
-    ),
-    dg.AssetCheckSpec(
-        "bucket_holds_what_was_made",
-        asset=PYRAMID_TIFFS,
-        partitions_def=image_file_partitions,
-        description="The object in the image bucket has the size, checksum and metadata of what was made.",
-    ),
-    dg.AssetCheckSpec(
-        "copyright_box_holds",
-        asset=PYRAMID_TIFFS,
-        partitions_def=image_file_partitions,
-        description="At most 843 x 560 pixels when copyrighted, at most 4000 x 4000 otherwise.",
-    ),
-]
+DATA_VERSION_TAG, CODE_VERSION_TAG = "dagster/data_version", "dagster/code_version"
 
 
-def events_of(report: FileReport, key: str) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
-    """The events of a file that is published; none for any other."""
+def materialization_of(
+    report: FileReport, key: str, before: dg.AssetMaterialization | None = None
+) -> dg.AssetMaterialization | None:
+    """The event of a file that is published; ``None`` for any other.
+
+    Parameters
+    ----------
+    report
+        What happened to the file.
+    key
+        Its partition.
+    before
+        The partition's last event: of a pyramid that was found current, it still tells how it was made.
+    """
     if report.outcome not in (Outcome.MADE, Outcome.CURRENT):
-        return
-    yield dg.AssetMaterialization(
+        return None
+    version = data_version(report)
+    metadata = materialization_metadata(report)
+    if before is not None and (before.tags or {}).get(DATA_VERSION_TAG) == version:
+        metadata = {**before.metadata, **metadata}
+    return dg.AssetMaterialization(
         PYRAMID_TIFFS,
         partition=key,
-        metadata=materialization_metadata(report),
-        tags={
-            "dagster/data_version": f"{report.fingerprint}-{report.profile}",
-            "dagster/code_version": RULES_VERSION,
-        },
+        metadata=metadata,
+        tags={DATA_VERSION_TAG: version, CODE_VERSION_TAG: RULES_VERSION},
     )
-    if report.outcome is Outcome.MADE:
-        for check in CHECKS:
-            yield dg.AssetCheckEvaluation(
-                asset_key=PYRAMID_TIFFS, check_name=check.name, passed=True, partition=key
-            )
+
+
+def data_version(report: FileReport) -> str:
+    """The source's fingerprint and the profile: what decides how a pyramid looks, the rules aside."""
+    return f"{report.fingerprint}-{report.profile}"
+
+
+def last_materialization(instance: dg.DagsterInstance, key: str) -> dg.AssetMaterialization | None:
+    """A partition's last event, or ``None``."""
+    found = instance.fetch_materializations(
+        AssetRecordsFilter(asset_key=PYRAMID_TIFFS, asset_partitions=[key]), limit=1
+    ).records
+    return found[0].asset_materialization if found else None
+
+
+def plain_metadata(materialization: dg.AssetMaterialization | None) -> Mapping[str, Any]:
+    """The metadata of an event as plain values."""
+    if materialization is None:
+        return {}
+    return {name: value.value for name, value in materialization.metadata.items()}
 
 
 def materialization_metadata(report: FileReport) -> dict[str, Any]:
@@ -71,10 +79,13 @@ def materialization_metadata(report: FileReport) -> dict[str, Any]:
         "tile size": report.tile_size,
         "bytes": dg.MetadataValue.int(report.bytes_out),
         "profile": report.profile,
+        "copyrighted": report.copyrighted,
         "source type": report.source_type,
         "source address": report.address,
+        "source bytes": report.bytes_in or None,
         "source checksum": report.source_sha256,
         "pyramid": dg.MetadataValue.url(report.uri) if report.uri else None,
+        "pyramid checksum": report.sha256,
     }
     if report.width and report.height and report.bytes_out:
         raw = report.width * report.height * 3
@@ -87,12 +98,17 @@ def materialization_metadata(report: FileReport) -> dict[str, Any]:
 
 
 def _links(report: FileReport) -> dict[str, Any]:
-    base = Settings.load().iiif_base_url
+    settings = Settings.load()
+    base = settings.iiif_base_url
     if not base or not report.uri:
         return {}
     key = report.uri.split("/", 3)[3].rpartition(".")[0]
     image = f"{base.rstrip('/')}/{quote(key, safe='')}"
-    return {
+    links = {
         "IIIF info.json": dg.MetadataValue.url(f"{image}/info.json"),
         "IIIF image": dg.MetadataValue.url(f"{image}/full/!1200,1200/0/default.jpg"),
     }
+    if settings.iiif_viewer_url:
+        address = quote(f"{image}/info.json", safe="")
+        links["IIIF viewer"] = dg.MetadataValue.url(f"{settings.iiif_viewer_url}{address}")
+    return links

@@ -1,15 +1,18 @@
 """The pyramid TIFF of each image file, made by an op that takes the keys of its run, one or a range."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import dagster as dg
+from dagster._core.storage.tags import RESUME_RETRY_TAG
 from pydantic import Field
 
 from marble_images import RULES_VERSION
 from marble_images.assets.changed_files import changed_files
-from marble_images.assets.pyramid_events import CHECKS, events_of
+from marble_images.assets.pyramid_checks import CHECKS, findings_of, look_again
+from marble_images.assets.pyramid_events import last_materialization, materialization_of, plain_metadata
 from marble_images.errors import MarbleImagesError
-from marble_images.models import FileReport
+from marble_images.models import FileReport, Outcome
 from marble_images.partitions import file_path_of, image_file_partitions, partition_key
 from marble_images.pipeline.one_file import Options, Services
 from marble_images.pipeline.progress import publish
@@ -55,8 +58,8 @@ class PyramidConfig(dg.Config):
         dg.AssetSpec(
             "pyramid_tiffs",
             partitions_def=image_file_partitions,
-            # The files of a run are named by the newest list that was made; older lists named theirs before.
-            deps=[dg.AssetDep(changed_files, partition_mapping=dg.LastPartitionMapping())],
+            # Any list may name a file, so no new list makes a pyramid stale; only new rules do.
+            deps=[dg.AssetDep(changed_files, partition_mapping=dg.AllPartitionMapping())],
             skippable=True,
             group_name="marble_images",
             kinds={"tiff", "s3"},
@@ -88,30 +91,34 @@ def make_pyramids(
     """Make the pyramids of the run's files; a failure of one file is that file's alone.
 
     Each file that is done is logged at once, so that a run that dies keeps what it made. At the end the run
-    fails if any of its files failed, and names them.
+    fails if any of its files failed, and names them. A run of checks alone downloads the published pyramids
+    and looks at them again.
     """
+    settings = Settings.load()
+    keys = {file_path_of(key): key for key in context.partition_keys}
     try:
-        settings = Settings.load()
-        options = _options(config, settings)
-        with work_folder(settings.work_folder) as folder, conversion.pool(folder) as pool:
-            services = Services(
-                appsync.queue(), image_bucket.images(), state.store(), sources.fetcher(), pool
-            )
-            summary = RunSummary(listed=len(context.partition_keys))
-            keys = {file_path_of(key): key for key in context.partition_keys}
-            reports = run_files(
-                list(keys),
-                services,
-                options,
-                folder=folder,
-                threads=config.files_in_flight or settings.files_in_flight,
-                fuse=Fuse(settings.max_removed, settings.max_removed_fraction),
-            )
-            for report in reports:
-                summary.reports.append(report)
-                publish(report)
-                _log(context, report, keys[report.file_path], len(summary.reports), summary.listed)
-            _finish(context, summary, services)
+        with work_folder(settings.work_folder) as folder:
+            if not context.selected_asset_keys:
+                _look_again(context, keys, appsync, image_bucket, folder)
+                return
+            with conversion.pool(folder) as pool:
+                services = Services(
+                    appsync.queue(), image_bucket.images(), state.store(), sources.fetcher(), pool
+                )
+                summary = RunSummary(listed=len(keys))
+                reports = run_files(
+                    list(keys),
+                    services,
+                    _options(config, settings, _made_before(context)),
+                    folder=folder,
+                    threads=config.files_in_flight or settings.files_in_flight,
+                    fuse=Fuse(settings.max_removed, settings.max_removed_fraction),
+                )
+                for report in reports:
+                    summary.reports.append(report)
+                    publish(report)
+                    _log(context, report, keys[report.file_path], summary)
+                _finish(context, summary, services)
     except MarbleImagesError as error:
         raise dg.Failure(
             description=error.reason, metadata={"detail": error.detail or ""}, allow_retries=False
@@ -128,20 +135,63 @@ def make_pyramids(
         )
 
 
-def _options(config: PyramidConfig, settings: Settings) -> Options:
+def _options(config: PyramidConfig, settings: Settings, made_before: frozenset[str]) -> Options:
     return Options(
         remake=config.remake,
+        keep=made_before,
         retry_quarantined=config.retry_quarantined,
         profile=get_profile(config.profile or settings.profile).name,
         max_pixels=settings.max_pixels,
     )
 
 
-def _log(context: dg.AssetExecutionContext, report: FileReport, key: str, done: int, listed: int) -> None:
-    for event in events_of(report, key):
-        context.log_event(event)
+def _made_before(context: dg.AssetExecutionContext) -> frozenset[str]:
+    """The files that the runs made that this one repeats from their failure."""
+    made: set[str] = set()
+    run: dg.DagsterRun | None = context.run
+    while run is not None and run.parent_run_id and run.tags.get(RESUME_RETRY_TAG) == "true":
+        records = context.instance.get_records_for_run(
+            run.parent_run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+        ).records
+        made |= {file_path_of(record.partition_key) for record in records if record.partition_key}
+        run = context.instance.get_run_by_id(run.parent_run_id)
+    return frozenset(made)
+
+
+def _look_again(
+    context: dg.AssetExecutionContext,
+    keys: Mapping[str, str],
+    appsync: AppSyncResource,
+    image_bucket: ImageBucketResource,
+    folder: Path,
+) -> None:
+    found = look_again(
+        keys,
+        appsync.queue().get_records(list(keys)),
+        lambda key: plain_metadata(last_materialization(context.instance, key)),
+        image_bucket.images(),
+        folder=folder,
+        checks={check.name for check in context.selected_asset_check_keys},
+    )
+    for key, findings in found:
+        for finding in findings:
+            context.log_event(finding.evaluation(key))
+            if not finding.passed:
+                context.log.warning("%s: %s: %s", key, finding.check, finding.description)
+
+
+def _log(context: dg.AssetExecutionContext, report: FileReport, key: str, summary: RunSummary) -> None:
+    before = last_materialization(context.instance, key) if report.outcome is Outcome.CURRENT else None
+    materialization = materialization_of(report, key, before)
+    if materialization is not None:
+        context.log_event(materialization)
+    selected = {check.name for check in context.selected_asset_check_keys}
+    for finding in findings_of(report):
+        if finding.check in selected:
+            context.log_event(finding.evaluation(key))
     if report.reason:
-        line = f"{done}/{listed} {report.file_path}: {report.outcome.value}: {report.reason}"
+        place = f"{len(summary.reports)}/{summary.listed}"
+        line = f"{place} {report.file_path}: {report.outcome.value}: {report.reason}"
         context.log.warning(f"{line} [{report.detail}]" if report.detail else line)
 
 
