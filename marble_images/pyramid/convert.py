@@ -79,7 +79,7 @@ def make_pyramid(source: Path, target: Path, options: ConvertOptions | None = No
     checksum = options.source_sha256 or sha256_of(source)
     part = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}.part")
     try:
-        levels, tile = _write(prepared, part, profile, checksum, options)
+        levels, tile = _write(prepared, part, profile, checksum)
         converted = time.perf_counter()
         _validate(part, options, profile, reference)
         validated = time.perf_counter()
@@ -198,13 +198,11 @@ def _turn(image: VipsImage, orientation: int) -> VipsImage:
     return image if turn is None else _in_memory(turn(image))[0]
 
 
-def _write(
-    prepared: Prepared, path: Path, profile: Profile, checksum: str, options: ConvertOptions
-) -> tuple[int, int]:
+def _write(prepared: Prepared, path: Path, profile: Profile, checksum: str) -> tuple[int, int]:
     software = f"marble-images {metadata.version('marble-images')}, libvips {'.'.join(map(str, version()))}"
     description = f"{software}, profile {profile.name}, source sha256:{checksum}"
     try:
-        return write_pyramid(prepared.image, path, profile, description=description, dpi=options.dpi)
+        return write_pyramid(prepared.image, path, profile, description=description)
     except pyvips.Error as problem:
         raise InvalidPyramid("the pyramid could not be written", detail=str(problem)) from problem
 

@@ -168,7 +168,7 @@ def _next_marker(data: bytes, at: int) -> int:
     """Where the next marker begins, past any fill bytes and junk; -1 if there is none."""
     while True:
         at = data.find(b"\xff", at)
-        if at < 0 or at + 4 > len(data):
+        if at < 0 or at + 2 > len(data):
             return -1
         if data[at + 1] == 0xFF:
             at += 1

@@ -8,8 +8,8 @@ from typing import Any
 from marble_images.errors import UnsupportedFormat
 from marble_images.formats import ImageFormat
 from marble_images.pyramid.decode import Alpha, Picture, Space, check_size, decoding_error
+from marble_images.pyramid.embedded import UPRIGHT, from_metadata, of_png
 from marble_images.pyramid.model import ConvertOptions
-from marble_images.pyramid.orientation import UPRIGHT, from_metadata, of_png
 from marble_images.pyramid.vips import VipsImage, pyvips
 
 # By content, never by name. ``fail_on``: libpng warns of harmless ancillary chunks, so "error", which
@@ -46,16 +46,17 @@ def read(path: Path, image_format: ImageFormat, options: ConvertOptions) -> Pict
     except pyvips.Error as problem:
         raise decoding_error(image_format, problem) from problem
     check_size(image.width, image.height, options)
-    return from_vips(image, image_format, orientation=_orientation(path, image, image_format))
+    if image_format is ImageFormat.PNG:
+        orientation, icc_profile = of_png(path)
+    else:
+        orientation = UPRIGHT if image_format in _TURNED else orientation_of(image)
+        icc_profile = profile(image)
+    return from_vips(image, image_format, orientation, icc_profile)
 
 
-def _orientation(path: Path, image: VipsImage, image_format: ImageFormat) -> int:
-    if image_format in _TURNED:
-        return UPRIGHT
-    return of_png(path) if image_format is ImageFormat.PNG else orientation_of(image)
-
-
-def from_vips(image: VipsImage, image_format: ImageFormat, *, orientation: int) -> Picture:
+def from_vips(
+    image: VipsImage, image_format: ImageFormat, orientation: int, icc_profile: bytes | None
+) -> Picture:
     """A picture of what a libvips loader gave: 1 to 4 bands of 8 or 16 bits."""
     if image.format not in ("uchar", "ushort"):
         raise UnsupportedFormat(f"{image_format} samples of the type {image.format} are not read")
@@ -72,7 +73,7 @@ def from_vips(image: VipsImage, image_format: ImageFormat, *, orientation: int) 
         maximum=65535.0 if image.format == "ushort" else 255.0,
         pages=int(field(image, "n-pages") or 1),
         orientation=orientation,
-        profile=profile(image),
+        profile=icc_profile,
     )
 
 

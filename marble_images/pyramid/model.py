@@ -47,7 +47,7 @@ class ConvertOptions:
     source_sha256
         Hexadecimal SHA-256 of the source if it is known; computed otherwise. Written into the pyramid.
     dpi
-        Resolution written into the pyramid, and at which the page of a PDF is rendered.
+        Resolution at which the page of a PDF is rendered; every pyramid says 300.
     """
 
     profile: str = "deflate"

@@ -86,7 +86,7 @@ def _render(document: pypdfium2.PdfDocument, image_format: ImageFormat, options:
         image=to_vips(pixels),
         space=Space.RGB,
         format=image_format,
-        width=width,
-        height=height,
+        width=fitted_width,
+        height=fitted_height,
         pages=len(document),
     )

@@ -49,7 +49,7 @@ def tiff(array: Array, **options: Any) -> Callable[[Path], object]:
     return lambda path: tifffile.imwrite(path, array, metadata=None, **options)
 
 
-def raw(data: bytes) -> Callable[[Path], object]:
+def raw(data: bytes | bytearray) -> Callable[[Path], object]:
     """A writer of bytes."""
     return lambda path: path.write_bytes(data)
 

@@ -23,6 +23,13 @@ _COLOURS = (
 )
 
 
+# The matrix of the ICC's own sRGB profile, and the white of the profile connection space.
+_SRGB_TO_XYZ_D50 = np.array(
+    [[0.4360747, 0.3850649, 0.1430804], [0.2225045, 0.7168786, 0.0606169], [0.0139322, 0.0971045, 0.7141733]]
+)
+_D50_WHITE = np.array([0.96422, 1.0, 0.82521])
+
+
 def rgb() -> Array:
     """The picture: 6 x 4 patches of 16 pixels, uint8 of shape (64, 96, 3)."""
     patches = np.array(_COLOURS, np.uint8).reshape(HEIGHT // PATCH, WIDTH // PATCH, 3)
@@ -62,16 +69,13 @@ def patches(picture: Array) -> Array:
 
 
 def lab_of(srgb: Array) -> Array:
-    """CIE Lab (D50) of 8-bit sRGB colours by littleCMS in floating point, shape (..., 3)."""
-    flat = np.ascontiguousarray(srgb.reshape(1, -1, 3), np.uint8)
-    lab = imagecodecs.cms_transform(
-        flat,
-        imagecodecs.cms_profile("srgb"),
-        imagecodecs.cms_profile("lab"),
-        outdtype=np.float64,
-        colorspace="rgb",
-    )
-    return np.asarray(lab).reshape(srgb.shape)
+    """CIE Lab (D50) of 8-bit sRGB colours, shape (..., 3): IEC 61966-2-1 and the Bradford adaptation."""
+    share = srgb.astype(float) / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    xyz = linear @ _SRGB_TO_XYZ_D50.T / _D50_WHITE
+    cube = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    x, y, z = np.moveaxis(cube, -1, 0)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
 def delta_e(left: Array, right: Array) -> Array:

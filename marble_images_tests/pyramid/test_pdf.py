@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pypdfium2
+import pytest
+import tifffile
+from PIL import Image
+
+from marble_images.errors import CorruptImage, EncryptedPdf, ImageError, TruncatedImage
+from marble_images.pyramid.convert import make_pyramid
+from marble_images.pyramid.model import COPYRIGHT_BOX, Box, ConvertOptions, Pyramid
+from marble_images_tests.pyramid.images import Array, patches, rgb
+
+_ENCRYPTED = (
+    "/Filter /Standard /V 1 /R 2 /Length 40 /P -4 "
+    "/O <28BF4E5E4E758A4164004E56FFFA01082E2E00B6D0683E802F0CA9FE6453697A> "
+    "/U <0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF>"
+)
+
+
+def document(content: str, *, page: str = "", trailer: str = "", pages: int = 1) -> bytes:
+    """A PDF of pages of 96 x 64 points, written by hand."""
+    kids = " ".join(f"{4 + n} 0 R" for n in range(pages))
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {pages} >>",
+        f"<< /Length {len(content)} >>\nstream\n{content}\nendstream",
+        *[f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 96 64] /Contents 3 0 R {page} >>"] * pages,
+    ]
+    body, offsets = "%PDF-1.4\n", []
+    for number, text in enumerate(objects, 1):
+        offsets.append(len(body))
+        body += f"{number} 0 obj\n{text}\nendobj\n"
+    table = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
+    size = len(objects) + 1
+    end = f"trailer\n<< /Size {size} /Root 1 0 R {trailer} >>\nstartxref\n{len(body)}\n%%EOF\n"
+    return f"{body}xref\n0 {size}\n0000000000 65535 f \n{table}{end}".encode("latin-1")
+
+
+def drawn() -> str:
+    """The test picture as filled squares of 16 points."""
+    squares = []
+    for row, colours in enumerate(patches(rgb())):
+        for column, (red, green, blue) in enumerate(colours / 255):
+            squares.append(f"{red:.5f} {green:.5f} {blue:.5f} rg {column * 16} {48 - row * 16} 16 16 re f")
+    return "\n".join(squares)
+
+
+def convert(data: bytes, tmp_path: Path, **options: object) -> tuple[Array, Pyramid]:
+    source, target = tmp_path / "source", tmp_path / "pyramid.tif"
+    source.write_bytes(data)
+    pyramid = make_pyramid(source, target, ConvertOptions(**options))  # type: ignore[arg-type]
+    return tifffile.imread(target, key=0), pyramid
+
+
+def test_the_first_page_is_rendered_at_300_dpi(tmp_path: Path) -> None:
+    written, pyramid = convert(document(drawn(), pages=3), tmp_path)
+    assert written.shape == (267, 400, 3)
+    assert (pyramid.source_format, pyramid.source_pages) == ("PDF", 3)
+    small = np.asarray(Image.fromarray(written).resize((96, 64), Image.Resampling.BOX))
+    assert np.abs(patches(small) - patches(rgb())).max() <= 2
+
+
+def test_nothing_drawn_is_white_paper(tmp_path: Path) -> None:
+    written, _ = convert(document(""), tmp_path)
+    assert np.all(written == 255)
+
+
+def test_the_pages_rotation_is_applied(tmp_path: Path) -> None:
+    written, pyramid = convert(document(drawn(), page="/Rotate 90"), tmp_path, dpi=72.0)
+    assert (pyramid.width, pyramid.height) == (64, 96)
+    assert np.abs(patches(written) - patches(np.rot90(rgb(), -1))).max() <= 2
+
+
+def test_the_crop_box_is_what_is_shown(tmp_path: Path) -> None:
+    written, _ = convert(document(drawn(), page="/CropBox [16 16 64 48]"), tmp_path, dpi=72.0)
+    assert written.shape == (32, 48, 3)
+    assert np.abs(patches(written) - patches(rgb()[16:48, 16:64])).max() <= 2
+
+
+@pytest.mark.parametrize("box", [COPYRIGHT_BOX, Box(100, 100), Box(33, 1000)], ids=str)
+def test_a_page_that_is_larger_than_the_box_is_rendered_into_it(box: Box, tmp_path: Path) -> None:
+    written, pyramid = convert(document(drawn()), tmp_path, box=box, dpi=1200.0)
+    assert pyramid.width <= box.width
+    assert pyramid.height <= box.height
+    assert pyramid.width == box.width or pyramid.height == box.height
+    small = np.asarray(
+        Image.fromarray(rgb()).resize((pyramid.width, pyramid.height), Image.Resampling.LANCZOS)
+    )
+    assert np.abs(written.astype(float) - small).mean() < 4
+
+
+def test_a_page_of_any_size_is_limited_by_the_box(tmp_path: Path) -> None:
+    huge = document("1 0 0 rg 0 0 14400 14400 re f").replace(b"[0 0 96 64]", b"[0 0 14400 14400]")
+    _, pyramid = convert(huge, tmp_path, box=Box(500, 500))
+    assert (pyramid.width, pyramid.height) == (500, 500)
+
+
+def test_an_encrypted_pdf_is_refused(tmp_path: Path) -> None:
+    identifier = "/ID [<0123456789ABCDEF0123456789ABCDEF> <0123456789ABCDEF0123456789ABCDEF>]"
+    data = document(drawn(), trailer=f"/Encrypt << {_ENCRYPTED} >> {identifier}")
+    with pytest.raises(EncryptedPdf, match="encrypted and needs a password"):
+        convert(data, tmp_path)
+
+
+def test_a_pdf_without_pages_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError):
+        convert(document(drawn(), pages=0), tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3])
+def test_a_cut_pdf_is_refused(share: float, tmp_path: Path) -> None:
+    data = document(drawn())
+    with pytest.raises((TruncatedImage, CorruptImage)):
+        convert(data[: int(len(data) * share)], tmp_path)
+
+
+def test_a_pdf_that_pdfium_wrote_is_read(tmp_path: Path) -> None:
+    made = pypdfium2.PdfDocument.new()
+    made.new_page(96, 64)
+    made.save(tmp_path / "made.pdf")
+    written, _ = convert((tmp_path / "made.pdf").read_bytes(), tmp_path)
+    assert np.all(written == 255)
