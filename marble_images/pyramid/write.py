@@ -11,7 +11,6 @@ from marble_images.pyramid.profiles import Profile
 from marble_images.pyramid.vips import VipsImage, pyvips
 
 _LARGEST_TIFF = 2**32 - 1
-_DPI = 300.0
 _MM_PER_INCH = 25.4
 _ORIENTATION = 274
 _HEADER, _ENTRY = 8, 12
@@ -26,6 +25,8 @@ def write_pyramid(image: VipsImage, path: Path, profile: Profile, *, description
         8-bit sRGB (3 bands) or grey (1 band), without metadata.
     description
         The TIFF tag ImageDescription.
+    dpi
+        Pixels an inch, written as the resolution of every level.
     Returns
     -------
     Number of levels, side of a tile in pixels.
@@ -39,7 +40,7 @@ def write_pyramid(image: VipsImage, path: Path, profile: Profile, *, description
         image = image.bandjoin([image, image]).copy(interpretation="srgb")
     tile = tile_size(image.width, image.height)
     levels = level_sizes(image.width, image.height, tile)
-    described = image.copy(xres=_DPI / _MM_PER_INCH, yres=_DPI / _MM_PER_INCH)
+    described = image.copy(xres=dpi / _MM_PER_INCH, yres=dpi / _MM_PER_INCH)
     described.set_type(pyvips.GValue.gstr_type, "image-description", description)
     try:
         described.tiffsave(

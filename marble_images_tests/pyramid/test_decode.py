@@ -27,6 +27,7 @@ from marble_images.pyramid.arrays import to_unsigned
 from marble_images.pyramid.convert import make_pyramid
 from marble_images.pyramid.model import ConvertOptions
 from marble_images.pyramid.vips import VipsImage
+from marble_images.pyramid.write import write_pyramid
 from marble_images_tests.pyramid.images import Array, patches, rgb
 
 _EOI = b"\xff\xd9"
@@ -179,10 +180,8 @@ def test_pages_are_counted_up_to_the_limit(frames: int, counted: int, tmp_path: 
 def test_a_picture_that_the_writer_spoils_is_not_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = convert.write_pyramid
-
     def spoil(image: VipsImage, *arguments: object, **options: object) -> object:
-        return write(image.fliphor(), *arguments, **options)  # type: ignore[arg-type]
+        return write_pyramid(image.fliphor(), *arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(convert, "write_pyramid", spoil)
     source = tmp_path / "source.png"
