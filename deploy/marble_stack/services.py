@@ -16,6 +16,7 @@ from marble_stack.storage import BALANCER_LOGS, Buckets
 from marble_stack.tasks import RUN_CONTAINER, WORKSPACE, Tasks
 
 CODE_SERVER = "code-server"
+LOGGED = ("--log-format", "json")
 ANY = "0.0.0.0"  # noqa: S104  in the network of the task, behind its security group
 
 
@@ -119,6 +120,7 @@ class Services(Construct):
             command=[
                 *("dagster", "api", "grpc", "--host", ANY, "--port", str(CODE_SERVER_PORT)),
                 *("--module-name", "marble_images.definitions", "--location-name", "marble_images"),
+                *LOGGED,
             ],
             environment={
                 **self._pipeline,
@@ -144,7 +146,7 @@ class Services(Construct):
             family=f"{self._deployment.stack_name}-daemon",
             container="daemon",
             role=self._roles.daemon,
-            command=["dagster-daemon", "run", "--workspace", WORKSPACE],
+            command=["dagster-daemon", "run", "--workspace", WORKSPACE, *LOGGED],
             environment=self._servers,
             cpu=512,
             memory_mib=2048,
@@ -160,7 +162,7 @@ class Services(Construct):
             role=self._roles.webserver,
             command=[
                 *("dagster-webserver", "--host", ANY, "--port", str(WEBSERVER_PORT)),
-                *("--workspace", WORKSPACE),
+                *("--workspace", WORKSPACE, *LOGGED),
             ],
             environment=self._servers,
             cpu=512,

@@ -45,6 +45,7 @@ class Container:
     cluster_arn: str
     definition: Mapping[str, Any]
     folder: Path
+    environment: Mapping[str, str]
     process: subprocess.Popen[bytes]
     stop_asked: float | None = None
     killed_by: str | None = None
@@ -137,7 +138,10 @@ class EcsAgent(threading.Thread):
         container = self.containers.get(task.id)
         if container is None:
             if task.desired_status == "RUNNING":
-                self._start(task)
+                try:
+                    self._start(task)
+                except OSError as error:
+                    self._stopped(task, None, f"CannotStartContainerError: {error}")
         elif task.containers[0].last_status != "STOPPED":
             self._follow(task, container)
 
@@ -176,6 +180,7 @@ class EcsAgent(threading.Thread):
             cluster_arn=task.cluster_arn,
             definition=wanted,
             folder=folder,
+            environment=environment,
             process=process,
         )
         threading.Thread(target=self._ship_output, args=(container,), daemon=True).start()
@@ -205,14 +210,16 @@ class EcsAgent(threading.Thread):
             elif now - container.stop_asked > container.stop_seconds:
                 container.signal(signal.SIGKILL)
 
-    @staticmethod
-    def _report(task: Any, container: Container, status: int) -> None:
+    def _report(self, task: Any, container: Container, status: int) -> None:
         container.signal(signal.SIGKILL)  # a container ends with its first process
+        self._stopped(task, status if status >= 0 else 128 - status, container.killed_by)
+
+    @staticmethod
+    def _stopped(task: Any, exit_code: int | None, reason: str | None) -> None:
         reported = task.containers[0]
-        reported.exitCode = status if status >= 0 else 128 - status
+        reported.exitCode = exit_code
+        reported.reason = reason
         reported.last_status = "STOPPED"
-        if container.killed_by:
-            reported.reason = container.killed_by
         task.stop_code = "UserInitiated" if task.stopped_reason else "EssentialContainerExited"
         task.stopped_reason = task.stopped_reason or "Essential container in task exited"
         task.desired_status = "STOPPED"

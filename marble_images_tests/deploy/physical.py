@@ -50,6 +50,10 @@ class Physical:
                 return getattr(self, f"_{function[4:].lower()}")(argument)
         return {name: self(item) for name, item in value.items()}
 
+    def name(self, logical: str, physical: str) -> None:
+        """Give a resource its physical name."""
+        self._names[logical] = physical
+
     def ref(self, logical: str) -> str:
         """What ``Ref`` gives."""
         pseudo = {
