@@ -9,6 +9,7 @@ from marble_images.errors import CorruptImage, PyramidTooLarge
 from marble_images.pyramid.geometry import level_sizes, tile_size
 from marble_images.pyramid.profiles import Profile
 from marble_images.pyramid.vips import VipsImage, pyvips
+from marble_images.pyramid.write_deflate import DataTooLarge, write_deflated
 
 _LARGEST_TIFF = 2**32 - 1
 _MM_PER_INCH = 25.4
@@ -16,7 +17,9 @@ _ORIENTATION = 274
 _HEADER, _ENTRY = 8, 12
 
 
-def write_pyramid(image: VipsImage, path: Path, profile: Profile, *, description: str) -> tuple[int, int]:
+def write_pyramid(
+    image: VipsImage, path: Path, profile: Profile, *, description: str, dpi: float = 300.0
+) -> tuple[int, int]:
     """Write a pyramid; the same picture, profile and description always give the same bytes.
 
     Parameters
@@ -27,6 +30,7 @@ def write_pyramid(image: VipsImage, path: Path, profile: Profile, *, description
         The TIFF tag ImageDescription.
     dpi
         Pixels an inch, written as the resolution of every level.
+
     Returns
     -------
     Number of levels, side of a tile in pixels.
@@ -40,6 +44,21 @@ def write_pyramid(image: VipsImage, path: Path, profile: Profile, *, description
         image = image.bandjoin([image, image]).copy(interpretation="srgb")
     tile = tile_size(image.width, image.height)
     levels = level_sizes(image.width, image.height, tile)
+    if profile.compression == "deflate":
+        try:
+            write_deflated(image, path, tile=tile, levels=levels, description=description, dpi=dpi)
+        except DataTooLarge as problem:
+            raise _too_large(image, profile) from problem
+    else:
+        _write_with_libvips(image, path, profile, tile=tile, description=description, dpi=dpi)
+    if path.stat().st_size > _LARGEST_TIFF:
+        raise _too_large(image, profile)
+    return len(levels), tile
+
+
+def _write_with_libvips(
+    image: VipsImage, path: Path, profile: Profile, *, tile: int, description: str, dpi: float
+) -> None:
     described = image.copy(xres=dpi / _MM_PER_INCH, yres=dpi / _MM_PER_INCH)
     described.set_type(pyvips.GValue.gstr_type, "image-description", description)
     try:
@@ -57,10 +76,7 @@ def write_pyramid(image: VipsImage, path: Path, profile: Profile, *, description
         if "4GB" in str(problem) or "Maximum TIFF file size" in str(problem):
             raise _too_large(image, profile) from problem
         raise
-    if path.stat().st_size > _LARGEST_TIFF:
-        raise _too_large(image, profile)
     _drop_orientation(path)
-    return len(levels), tile
 
 
 def _too_large(image: VipsImage, profile: Profile) -> PyramidTooLarge:
