@@ -63,9 +63,18 @@ class Settings(BaseSettings):
     source_connect_timeout: float = Field(10, gt=0, description="seconds to reach a source")
     source_read_timeout: float = Field(60, gt=0, description="seconds without a byte from a source")
     source_deadline: float = Field(3600, gt=0, description="seconds that one download may take")
+    source_attempts: int = Field(5, ge=1, description="tries of a download in a row that bring nothing new")
+    source_backoff: float = Field(0.5, ge=0, description="seconds of the first pause between them; it doubles")
     gone_pause: float = Field(5, ge=0, description="seconds between the two tries that find a source gone")
     max_removed: int = Field(20, ge=0, description="most files that one run removes from the queue")
     max_removed_fraction: float = Field(0.2, ge=0, le=1, description="the same, as a share of its files")
+    max_removed_a_day: int = Field(100, ge=0, description="most files that all runs of a day (UTC) remove")
+
+    appsync_read_timeout: float = Field(60, gt=0, description="seconds without a byte from AppSync")
+    appsync_attempts: int = Field(6, ge=1, description="tries of a call of AppSync")
+    appsync_backoff: float = Field(1, ge=0, description="seconds of the first pause between them; it doubles")
+    s3_read_timeout: float = Field(60, gt=0, description="seconds without a byte from S3")
+    s3_attempts: int = Field(6, ge=1, description="tries of a call of S3")
 
     iiif_base_url: str | None = Field(None, description="address of the IIIF image server, for links")
     iiif_viewer_url: str | None = Field(

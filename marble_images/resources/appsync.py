@@ -18,8 +18,12 @@ class AppSyncResource(dg.ConfigurableResource):
     api_key: str | None = Field(
         default=None, description="Default: GRAPHQL_API_KEY, or the SSM parameter GRAPHQL_API_KEY_KEY_PATH"
     )
-    read_timeout: float = Field(default=60, description="Seconds that one answer may take")
-    attempts: int = Field(default=6, description="Tries of one call that is throttled or fails")
+    read_timeout: float | None = Field(
+        default=None, description="Seconds without a byte. Default: APPSYNC_READ_TIMEOUT, else 60"
+    )
+    attempts: int | None = Field(
+        default=None, description="Tries of one call that is throttled or fails. Default: APPSYNC_ATTEMPTS"
+    )
 
     _queue: AppSyncQueue | None = PrivateAttr(default=None)
 
@@ -36,8 +40,9 @@ class AppSyncResource(dg.ConfigurableResource):
             self._queue = AppSyncQueue(
                 self.url or self._setting(settings, "graphql_api_url"),
                 self.api_key or self._setting(settings, "graphql_api_key"),
-                read_timeout=self.read_timeout,
-                attempts=self.attempts,
+                read_timeout=self.read_timeout or settings.appsync_read_timeout,
+                attempts=self.attempts or settings.appsync_attempts,
+                backoff=settings.appsync_backoff,
             )
         return self._queue
 

@@ -11,9 +11,10 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from dagster_aws.s3 import S3Resource
 from dagster_aws.ssm import SSMResource
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from marble_images.errors import SettingsError
+from marble_images.settings import Settings
 
 _DEFAULT_REGION = "us-east-1"
 
@@ -33,7 +34,14 @@ def _has_credentials() -> bool:
     return boto3.Session().get_credentials() is not None
 
 
-def _client(service: str, *, retries: int, region: str | None, endpoint: str | None) -> Any:
+def _client(
+    service: str,
+    *,
+    attempts: int,
+    region: str | None,
+    endpoint: str | None,
+    read_timeout: float = 60,
+) -> Any:
     address = (
         endpoint
         or os.environ.get(f"AWS_ENDPOINT_URL_{service.upper()}")
@@ -44,8 +52,8 @@ def _client(service: str, *, retries: int, region: str | None, endpoint: str | N
     credentials = dict.fromkeys(("aws_access_key_id", "aws_secret_access_key"), "local") if nameless else {}
     config = Config(
         connect_timeout=10,
-        read_timeout=60,
-        retries={"max_attempts": retries, "mode": "standard"},
+        read_timeout=read_timeout,
+        retries={"total_max_attempts": attempts, "mode": "standard"},
         max_pool_connections=64,
         tcp_keepalive=True,
     )
@@ -62,14 +70,19 @@ def _client(service: str, *, retries: int, region: str | None, endpoint: str | N
 class S3ClientResource(S3Resource):
     """dagster-aws's S3 resource with one client a process, time-outs, and connections for many threads."""
 
-    max_attempts: int = 6
+    max_attempts: int = Field(default=0, description="Tries of one call. 0: as S3_ATTEMPTS says")
     _made: Any = PrivateAttr(default=None)
 
     def get_client(self) -> Any:
         """The client; safe to share between threads."""
         if self._made is None:
+            settings = Settings.load()
             self._made = _client(
-                "s3", retries=self.max_attempts, region=self.region_name, endpoint=self.endpoint_url
+                "s3",
+                attempts=self.max_attempts or settings.s3_attempts,
+                read_timeout=settings.s3_read_timeout,
+                region=self.region_name,
+                endpoint=self.endpoint_url,
             )
         return self._made
 
@@ -88,7 +101,7 @@ class SSMParametersResource(SSMResource):
             There is no such parameter, it may not be read, or SSM cannot be reached; names the path.
         """
         client = _client(
-            "ssm", retries=self.max_attempts, region=self.region_name, endpoint=self.endpoint_url
+            "ssm", attempts=self.max_attempts, region=self.region_name, endpoint=self.endpoint_url
         )
         try:
             return str(client.get_parameter(Name=path, WithDecryption=True)["Parameter"]["Value"])

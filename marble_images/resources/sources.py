@@ -9,7 +9,10 @@ import dagster as dg
 from marble_images.errors import SettingsError
 from marble_images.resources.aws import S3ClientResource, SSMParametersResource
 from marble_images.settings import Settings
-from marble_images.sources import FetchSettings, SourceFetcher
+from marble_images.sources import FetchSettings, HostHealth, SourceFetcher
+
+HOST_HEALTH = HostHealth()
+"""What all runs in this process know of hosts that are down."""
 
 
 class SourcesResource(dg.ConfigurableResource):
@@ -25,6 +28,8 @@ class SourcesResource(dg.ConfigurableResource):
             FetchSettings(
                 connect_timeout=settings.source_connect_timeout,
                 read_timeout=settings.source_read_timeout,
+                attempts=settings.source_attempts,
+                backoff_initial=settings.source_backoff,
                 deadline=settings.source_deadline,
                 max_bytes=settings.max_source_bytes,
                 gone_pause=settings.gone_pause,
@@ -36,6 +41,7 @@ class SourcesResource(dg.ConfigurableResource):
             s3_client=self.s3.get_client,
             google_credentials=lambda: self._google_credentials(settings.google_credentials_key_path),
             curate_token=lambda: self._curate_token(settings.curate_api_token_key_path),
+            health=HOST_HEALTH,
         )
 
     def _google_credentials(self, path: str) -> Mapping[str, Any]:

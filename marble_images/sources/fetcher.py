@@ -23,6 +23,7 @@ from marble_images.sources.addresses import DEFAULT_PORTS, AddressGuard, WebAddr
 from marble_images.sources.deadline import Deadline
 from marble_images.sources.disk import DiskBudget, FileSink
 from marble_images.sources.google_drive import DriveFile, DriveToken
+from marble_images.sources.health import HostHealth
 from marble_images.sources.http import HttpDownload, Stated, web_refusal
 from marble_images.sources.integrity import hex_md5
 from marble_images.sources.lazy import Lazy
@@ -51,6 +52,8 @@ class SourceFetcher:
         Gives the service account's JSON; called when the first file of Drive is fetched.
     curate_token
         Gives Curate's API token, or ``None``; called once, when the first Curate file is fetched.
+    health
+        Which hosts are down; shared by fetchers, a run need not find out what another found.
     """
 
     def __init__(
@@ -60,7 +63,9 @@ class SourceFetcher:
         s3_client: Callable[[], S3Client],
         google_credentials: Callable[[], Mapping[str, Any]],
         curate_token: Callable[[], str | None],
+        health: HostHealth | None = None,
     ) -> None:
+        health = health or HostHealth()
         self._settings = settings
         self._s3_client = Lazy(s3_client, "the S3 client")
         self._curate_token = Lazy(curate_token, "Curate's API token")
@@ -68,12 +73,12 @@ class SourceFetcher:
         self._budget = DiskBudget(settings.free_space_reserve)
         self._guard = AddressGuard(settings.allowed_hosts, settings.allowed_ports)
         tls = tls_context()
-        self._web = WebClient(settings, self._guard, tls)
+        self._web = WebClient(settings, self._guard, tls, health)
         self._curate_host = split_host(settings.curate_host)
         # The API's host is the operator's choice, not a record's.
         api = urlsplit(settings.drive_api_url).netloc
         self._drive_web = WebClient(
-            settings, AddressGuard(settings.allowed_hosts | {api}, settings.allowed_ports), tls
+            settings, AddressGuard(settings.allowed_hosts | {api}, settings.allowed_ports), tls, health
         )
 
     def fetch(self, file: ChangedFile, folder: Path) -> SourceFile:

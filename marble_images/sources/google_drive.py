@@ -35,6 +35,7 @@ SCOPE = "https://www.googleapis.com/auth/drive.readonly"
 _HOSTS = ("google.com", "googleapis.com", "googleusercontent.com")
 _ID = re.compile(r"[A-Za-z0-9_-]{5,200}")
 _IN_PATH = re.compile(r"/(?:d|files)/([^/]+)(?:/|$)")
+_TOKENS = "Google's token server"
 _RATE_LIMITS = {"rateLimitExceeded", "userRateLimitExceeded"}
 _REASON = re.compile(r"[A-Za-z_]{1,64}")
 
@@ -121,11 +122,11 @@ class DriveToken:
             credentials.refresh(self._request)
         except TransportError as err:
             raise TryAgain(
-                SourceUnavailable("Google's token server cannot be reached", detail=type(err).__name__)
+                SourceUnavailable(f"{_TOKENS} cannot be reached", detail=type(err).__name__), outage=_TOKENS
             ) from None
         except RefreshError as err:
             if err.retryable:
-                raise TryAgain(SourceUnavailable("Google's token server is failing")) from None
+                raise TryAgain(SourceUnavailable(f"{_TOKENS} is failing"), outage=_TOKENS) from None
             raise SourceForbidden("Google refuses the service account's credentials") from None
         except (GoogleAuthError, ValueError, TypeError, KeyError, AttributeError) as err:
             # google-auth does not expect an answer that is no JSON object.
@@ -157,9 +158,7 @@ class DriveFile:
         if not home or address.authority != self.address.authority:
             return {}
         refused = self._refused
-        self._sent = call_within(
-            self._deadline, "Google's token server", lambda: self._token.get(refused=refused)
-        )
+        self._sent = call_within(self._deadline, _TOKENS, lambda: self._token.get(refused=refused))
         headers = {"Authorization": f"Bearer {self._sent}"}
         if self._key:
             headers["X-Goog-Drive-Resource-Keys"] = f"{self.file_id}/{self._key}"

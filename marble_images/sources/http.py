@@ -94,7 +94,9 @@ class HttpDownload:
         FileError
             It could not be had; the reason is one line.
         """
-        return keep_trying(self._once, self._settings, self._deadline, lambda: self._sink.size)
+        return keep_trying(
+            self._once, self._settings, self._deadline, lambda: self._sink.size, self._client.health
+        )
 
     def _once(self) -> Stated:
         with Watchdog(self._deadline):
@@ -105,6 +107,7 @@ class HttpDownload:
                 # Does nothing to a connection that was read to its end and is back in the pool.
                 answer.response.close()
         self._partial = None
+        self._client.health.answered(answer.address.authority)
         self._check(answer.address.host)
         return Stated(self._whole.get("ETag"), self._whole.get("Content-Type"))
 
@@ -157,7 +160,7 @@ class HttpDownload:
             try:
                 chunk = answer.response.read1(CHUNK)
             except (HTTPError, OSError) as err:
-                raise network_fault(err, host, self._deadline) from None
+                raise network_fault(err, answer.address, self._deadline, answered=True) from None
             # A connection that the watchdog cut looks like the end of the file.
             self._deadline.check(host)
             if not chunk:
@@ -218,6 +221,8 @@ def web_refusal(answer: Answer) -> FileError | TryAgain:
     if status in _TRY_AGAIN or status >= 500 or status < 300:
         named = ": it is asked too often" if status == 429 else ""
         return TryAgain(
-            SourceUnavailable(f"{said}{named}"), after=retry_after(answer.response.headers.get("Retry-After"))
+            SourceUnavailable(f"{said}{named}"),
+            after=retry_after(answer.response.headers.get("Retry-After")),
+            outage=answer.address.authority if status >= 500 else None,
         )
     return SourceError(f"{said}: it does not give the file")

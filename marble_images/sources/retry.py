@@ -14,6 +14,7 @@ from urllib3.util import Retry
 
 from marble_images.errors import FileError
 from marble_images.sources.deadline import Deadline
+from marble_images.sources.health import HostHealth
 from marble_images.sources.settings import FetchSettings
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ class TryAgain(Exception):
         Seconds that the server asks to wait.
     confirmed
         Raised instead of ``final`` when a ``GONE`` is confirmed.
+    outage
+        The host that is out of reach or failing, when it is that and nothing about this file.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class TryAgain(Exception):
         *,
         after: float | None = None,
         confirmed: FileError | None = None,
+        outage: str | None = None,
     ) -> None:
         super().__init__(final.reason)
+        self.outage = outage
         self.final = final
         self.why = why
         self.after = after
@@ -76,7 +81,10 @@ def retry_after(value: str | None) -> float | None:
 class _Persistence:
     """Counts the tries of one file; tenacity asks it when to pause and when to stop."""
 
-    def __init__(self, settings: FetchSettings, deadline: Deadline, progress: Callable[[], int]) -> None:
+    def __init__(
+        self, settings: FetchSettings, deadline: Deadline, progress: Callable[[], int], health: HostHealth
+    ) -> None:
+        self._health = health
         self._settings = settings
         self._deadline = deadline
         self._progress = progress
@@ -108,6 +116,8 @@ class _Persistence:
             return True
         if state.upcoming_sleep >= self._deadline.remaining:
             return True
+        if fault.outage is not None and self._health.is_down(fault.outage):
+            return True
         limit = self._settings.attempts if fault.why is Why.TRANSIENT else _CONFIRMATIONS
         return self._counts[fault.why] >= limit
 
@@ -115,6 +125,8 @@ class _Persistence:
         fault = _fault(state)
         if fault.confirmed is not None and self._counts[Why.GONE] >= _CONFIRMATIONS:
             raise fault.confirmed from None
+        if fault.outage is not None:
+            self._health.failed(fault.outage)
         raise fault.final from None
 
 
@@ -123,6 +135,7 @@ def keep_trying(
     settings: FetchSettings,
     deadline: Deadline,
     progress: Callable[[], int] = lambda: 0,
+    health: HostHealth | None = None,
 ) -> _T:
     """Call ``once`` until it succeeds, raises something else than ``TryAgain``, or is given up.
 
@@ -130,13 +143,15 @@ def keep_trying(
     ----------
     progress
         Bytes that are safely on disk.
+    health
+        Which hosts are down: a try that fails at one of them is the last.
 
     Raises
     ------
     FileError
         The last failure, when there is no other try.
     """
-    persistence = _Persistence(settings, deadline, progress)
+    persistence = _Persistence(settings, deadline, progress, health or HostHealth())
     retrying = Retrying(
         retry=retry_if_exception_type(TryAgain),
         after=persistence.count,

@@ -37,6 +37,7 @@ from urllib3.util import Timeout, create_urllib3_context
 from marble_images.errors import FileError, SourceError, SourceIncomplete, SourceTimeout, SourceUnavailable
 from marble_images.sources.addresses import AddressGuard, WebAddress
 from marble_images.sources.deadline import Deadline, current_watchdog
+from marble_images.sources.health import HostHealth
 from marble_images.sources.retry import TryAgain
 from marble_images.sources.settings import FetchSettings
 
@@ -138,10 +139,22 @@ class WebClient:
         What may be connected to, at the first address and after every redirect.
     tls
         How the names of https servers are verified.
+
+    Attributes
+    ----------
+    health
+        Which hosts are down, as far as is known.
     """
 
-    def __init__(self, settings: FetchSettings, guard: AddressGuard, tls: ssl.SSLContext) -> None:
+    def __init__(
+        self,
+        settings: FetchSettings,
+        guard: AddressGuard,
+        tls: ssl.SSLContext,
+        health: HostHealth | None = None,
+    ) -> None:
         _keep_queries_out_of_logs()
+        self.health = health or HostHealth()
         self._settings = settings
         self._guard = guard
         plain = type("GuardedHTTPConnection", (_Guarded, HTTPConnection), {"guard": guard})
@@ -199,12 +212,17 @@ class WebClient:
                 decode_content=False,
             )
         except (HTTPError, OSError) as err:
-            raise network_fault(err, address.host, deadline) from None
+            raise network_fault(err, address, deadline) from None
+        if 300 <= response.status < 500:
+            self.health.answered(address.authority)
         return Answer(response, address)
 
 
-def network_fault(err: Exception, host: str, deadline: Deadline) -> FileError | TryAgain:
-    """What a failure of urllib3 means; to be raised."""
+def network_fault(
+    err: Exception, address: WebAddress, deadline: Deadline, *, answered: bool = False
+) -> FileError | TryAgain:
+    """What a failure of urllib3 means, before or after the host began to answer; to be raised."""
+    host, outage = address.host, address.authority
     detail = f"{type(err).__name__}: {err}"
     if not deadline.remaining:
         return deadline.missed(host, detail)
@@ -212,18 +230,19 @@ def network_fault(err: Exception, host: str, deadline: Deadline) -> FileError | 
         reason = f"no safe connection to {host}: {_tls_reason(err)}"
         if isinstance(err.args[0] if err.args else None, ssl.SSLCertVerificationError):
             return SourceUnavailable(reason, detail=detail)
-        return TryAgain(SourceUnavailable(reason, detail=detail))
+        return TryAgain(SourceUnavailable(reason, detail=detail), outage=outage)
     if isinstance(err, NameResolutionError):
-        return TryAgain(SourceUnavailable(f"the name {host} is not known", detail=detail))
+        return TryAgain(SourceUnavailable(f"the name {host} is not known", detail=detail), outage=outage)
     if isinstance(err, ConnectTimeoutError):
-        return TryAgain(SourceTimeout(f"no connection to {host} in time", detail=detail))
+        return TryAgain(SourceTimeout(f"no connection to {host} in time", detail=detail), outage=outage)
     if isinstance(err, NewConnectionError):
-        return TryAgain(SourceUnavailable(f"no connection to {host}", detail=detail))
+        return TryAgain(SourceUnavailable(f"no connection to {host}", detail=detail), outage=outage)
     if isinstance(err, (ReadTimeoutError, TimeoutError)):
-        return TryAgain(SourceTimeout(f"{host} fell silent", detail=detail))
+        return TryAgain(SourceTimeout(f"{host} fell silent", detail=detail), outage=outage)
     if isinstance(err, IncompleteRead) or _cut_short(err):
         return TryAgain(SourceIncomplete(f"{host} sent fewer bytes than it had said", detail=detail))
-    return TryAgain(SourceUnavailable(f"the connection to {host} broke", detail=detail))
+    broke = SourceUnavailable(f"the connection to {host} broke", detail=detail)
+    return TryAgain(broke, outage=None if answered else outage)
 
 
 def _cut_short(err: Exception) -> bool:
