@@ -7,7 +7,7 @@ LOCKS := requirements.lock requirements-local.lock requirements-dev.lock
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-fast test-slow lint format lock clean
+.PHONY: help demo dev test test-fast test-slow lint format failures-page screenshots lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -48,6 +48,12 @@ lint: $(VENV)/dev.stamp ## ruff and mypy
 format: $(VENV)/dev.stamp ## let ruff format and mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+failures-page: $(VENV)/local.stamp ## write docs/failures.md anew
+	$(BIN)/python -m marble_images.failures > docs/failures.md
+
+screenshots: $(VENV)/dev.stamp ## take the pictures of docs/operating.md anew from the real UI
+	$(BIN)/python -m marble_images.local.screenshots docs/images
 
 lock: $(VENV)/pip.stamp ## resolve the dependencies anew into the lock files
 	$(BIN)/python -m pip install --quiet uv

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dagster as dg
 
-from marble_images.assets import changed_files, make_pyramids
+from marble_images.assets import changed_files, check_queue, day_results, every_file_was_made, make_pyramids
 from marble_images.automation import (
+    alerts,
     changed_files_job,
     daily_changed_files,
+    housekeeping_job,
     pyramid_tiffs_job,
     pyramids_of_changed_files,
+    results_of_days,
+    weekly_housekeeping,
 )
 from marble_images.resources import (
+    AlertTopicResource,
     AppSyncResource,
     ConversionResource,
     ImageBucketResource,
@@ -27,14 +32,16 @@ ssm = SSMParametersResource()
 state = StateResource(s3=s3)
 
 defs = dg.Definitions(
-    assets=[changed_files, make_pyramids],
-    jobs=[changed_files_job, pyramid_tiffs_job],
-    schedules=[daily_changed_files],
-    sensors=[pyramids_of_changed_files],
+    assets=[changed_files, make_pyramids, day_results],
+    asset_checks=[check_queue, every_file_was_made],
+    jobs=[changed_files_job, pyramid_tiffs_job, housekeeping_job],
+    schedules=[daily_changed_files, weekly_housekeeping],
+    sensors=[pyramids_of_changed_files, results_of_days, alerts],
     resources={
         "appsync": AppSyncResource(ssm=ssm),
         "image_bucket": ImageBucketResource(s3=s3),
         "state": state,
+        "alert_topic": AlertTopicResource(),
         "sources": SourcesResource(s3=s3, ssm=ssm),
         "conversion": ConversionResource(),
         "day_lists": DayListIOManager(state=state),

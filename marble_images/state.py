@@ -6,6 +6,7 @@ All of it lies under one prefix of a bucket of its own, as JSON that people and 
     days/2026-11-23/<version>.jsonl      a list, one file a line; never overwritten with another
     failures/<sha256 of the id>.json     a file whose last try failed
     runs/2026-11-23/<run id>.json        how a run ended for each of its files
+    alerts/2026-11-23.json               that the day's message was sent
 """
 
 from __future__ import annotations
@@ -190,6 +191,37 @@ class StateStore:
         names = self._bucket.names(f"runs/{_checked_day(day)}/")
         return [name.rpartition("/")[2].removesuffix(".json") for name in names]
 
+    def list_report_days(self) -> list[str]:
+        """The days that have reports of runs, sorted."""
+        return sorted({name.split("/")[1] for name in self._bucket.names("runs/") if name.count("/") > 1})
+
+    def delete_run_reports(self, day: str) -> int:
+        """Delete the reports under a day; how many there were."""
+        names = list(self._bucket.names(f"runs/{_checked_day(day)}/"))
+        for name in names:
+            self._bucket.delete(name)
+        return len(names)
+
+    # --- alerts ------------------------------------------------------------------------------------
+
+    def is_alerted(self, day: str) -> bool:
+        """Whether the day's message was sent."""
+        return self._bucket.read(_alert_name(day)) is not None
+
+    def set_alerted(self, day: str, subject: str) -> None:
+        """Keep that the day's message was sent."""
+        sent = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self._bucket.write_json(_alert_name(day), {"subject": subject, "sent": sent})
+
+    def list_alerted(self) -> list[str]:
+        """The days whose message was sent, sorted."""
+        found = (re.fullmatch(r"alerts/([0-9-]{10})\.json", name) for name in self._bucket.names("alerts/"))
+        return [match[1] for match in found if match]
+
+    def forget_alert(self, day: str) -> None:
+        """Forget that a day's message was sent."""
+        self._bucket.delete(_alert_name(day))
+
 
 def _version(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()[:32]
@@ -203,6 +235,10 @@ def _list_name(day: str, version: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{32}", version):
         raise StateError(f"{version!r} is not the version of a day's list")
     return f"days/{_checked_day(day)}/{version}.jsonl"
+
+
+def _alert_name(day: str) -> str:
+    return f"alerts/{_checked_day(day)}.json"
 
 
 def _report_name(day: str, run_id: str) -> str:

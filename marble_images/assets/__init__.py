@@ -10,6 +10,8 @@ for category in (dg.BetaWarning, dg.PreviewWarning):
     warnings.filterwarnings("ignore", category=category)
 
 from marble_images.assets.changed_files import changed_files  # noqa: E402
+from marble_images.assets.day_results import day_results, every_file_was_made  # noqa: E402
 from marble_images.assets.pyramid_tiffs import make_pyramids  # noqa: E402
+from marble_images.assets.queue_checks import check_queue  # noqa: E402
 
-__all__ = ["changed_files", "make_pyramids"]
+__all__ = ["changed_files", "check_queue", "day_results", "every_file_was_made", "make_pyramids"]

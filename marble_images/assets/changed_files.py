@@ -1,7 +1,7 @@
 """The list of a day's changed files: one listing of the queue, split by day."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -16,10 +16,19 @@ from marble_images.models import ChangedFile
 from marble_images.partitions import IMAGE_FILES, daily_partitions, partition_key
 from marble_images.resources import AppSyncResource, StateResource
 from marble_images.settings import Settings
-from marble_images.state import StateStore
+from marble_images.state import FailureEntry, StateStore
 
 _EVERY_FILE = "9999"
 _ROWS_SHOWN = 100
+
+
+def _an_hour_after_the_schedule() -> tuple[int, int]:
+    settings = Settings.load()
+    return (settings.schedule_hour + 1) % 24, settings.schedule_minute
+
+
+LIST_DEADLINE = _an_hour_after_the_schedule()
+"""Hour and minute, in New York, by which the day's list is made: 6:30 with the schedule at 5:30."""
 
 
 class ChangedFilesConfig(dg.Config):
@@ -41,7 +50,9 @@ class ChangedFilesConfig(dg.Config):
     tags={"source": "appsync"},
     code_version="1",
     freshness_policy=dg.FreshnessPolicy.cron(
-        deadline_cron="30 6 * * *", lower_bound_delta=timedelta(hours=2), timezone=ZONE.key
+        deadline_cron=f"{LIST_DEADLINE[1]} {LIST_DEADLINE[0]} * * *",
+        lower_bound_delta=timedelta(hours=2),
+        timezone=ZONE.key,
     ),
 )
 def changed_files(
@@ -99,6 +110,7 @@ def _make_lists(
 
 def _metadata(day: str, files: Sequence[ChangedFile], listing: Listing, store: StateStore) -> dict[str, Any]:
     start, _ = day_bounds(day)
+    failures = store.failures_of(files)
     by_source = Counter(file.source_type or "none" for file in files)
     waiting_from_before = sum(
         1 for file in files if file.waiting and (file.changed_at is None or file.changed_at < start)
@@ -115,11 +127,13 @@ def _metadata(day: str, files: Sequence[ChangedFile], listing: Listing, store: S
         "AppSync pages": listing.pages,
         "AppSync seconds": round(listing.seconds, 3),
         "list": dg.MetadataValue.url(store.day_uri(day)),
-        "first files": _table(files[:_ROWS_SHOWN]),
+        "failed before": len(failures),
+        "first files": _table(files[:_ROWS_SHOWN], failures),
     }
 
 
-def _table(files: Sequence[ChangedFile]) -> dg.TableMetadataValue:
+def _table(files: Sequence[ChangedFile], failures: Mapping[str, FailureEntry]) -> dg.TableMetadataValue:
+    columns = ("file", "source", "changed", "state", "last failure")
     return dg.MetadataValue.table(
         records=[
             dg.TableRecord(
@@ -128,11 +142,16 @@ def _table(files: Sequence[ChangedFile]) -> dg.TableMetadataValue:
                     "source": file.source_type or "",
                     "changed": file.date_added_to_dynamo or "",
                     "state": "waiting" if file.waiting else f"processed {file.date_last_processed}",
+                    "last failure": _said(failures.get(file.file_path)),
                 }
             )
             for file in files
         ],
-        schema=dg.TableSchema(
-            columns=[dg.TableColumn(name, "string") for name in ("file", "source", "changed", "state")]
-        ),
+        schema=dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in columns]),
     )
+
+
+def _said(failure: FailureEntry | None) -> str:
+    if failure is None:
+        return ""
+    return f"{failure.reason}{' (set aside)' if failure.quarantined else ''}"

@@ -1,6 +1,7 @@
 """The pyramid TIFF of each image file, made by an op that takes the keys of its run, one or a range."""
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 
 import dagster as dg
@@ -11,6 +12,7 @@ from marble_images import RULES_VERSION
 from marble_images.assets.changed_files import changed_files
 from marble_images.assets.pyramid_checks import CHECKS, findings_of, look_again
 from marble_images.assets.pyramid_events import last_materialization, materialization_of, plain_metadata
+from marble_images.days import day_of
 from marble_images.errors import MarbleImagesError
 from marble_images.models import FileReport, Outcome
 from marble_images.partitions import file_path_of, image_file_partitions, partition_key
@@ -197,9 +199,8 @@ def _log(context: dg.AssetExecutionContext, report: FileReport, key: str, summar
 
 def _finish(context: dg.AssetExecutionContext, summary: RunSummary, services: Services) -> None:
     summary.check()
-    services.state.write_run_report(
-        context.run.run_id, summary.as_json() | {"day": context.run.tags.get(DAY_TAG)}
-    )
+    day = context.run.tags.get(DAY_TAG) or day_of(datetime.now(timezone.utc))
+    services.state.write_run_report(context.run.run_id, summary.as_json() | {"day": day})
     context.log.info(f"{summary.reconciliation()}\n\n{markdown_table(summary.in_order())}")
 
 

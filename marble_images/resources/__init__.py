@@ -5,6 +5,7 @@ or a tick asks for it. ``EnvVar`` would do that for what is required, with a sta
 should stand; and it has no notion of a setting that may be missing.
 """
 
+from marble_images.resources.alerts import AlertTopicResource
 from marble_images.resources.appsync import AppSyncResource
 from marble_images.resources.aws import S3ClientResource, SSMParametersResource
 from marble_images.resources.buckets import ImageBucketResource, StateResource
@@ -12,6 +13,7 @@ from marble_images.resources.conversion import ConversionResource
 from marble_images.resources.sources import SourcesResource
 
 __all__ = [
+    "AlertTopicResource",
     "AppSyncResource",
     "ConversionResource",
     "ImageBucketResource",
