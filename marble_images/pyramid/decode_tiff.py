@@ -24,7 +24,7 @@ _SGILOG, _SGILOG24 = 34676, 34677
 # libtiff has these always; of the others some builds write black pictures for want of a codec.
 _LIBTIFF_CODECS = {
     *(_NONE, _CCITT_RLE, _FAX3, _FAX4, _LZW, _JPEG, _DEFLATE),
-    *(_PACKBITS, _OLD_DEFLATE, _THUNDERSCAN, _CCITT_RLEW, _SGILOG, _SGILOG24),
+    *(_PACKBITS, _OLD_DEFLATE, _THUNDERSCAN, _CCITT_RLEW),
 }
 _LZMA, _ZSTD = 34925, 50000
 # Only of these is a piece that was cut known to be short; the others' decoders make up the rest.
@@ -42,6 +42,7 @@ _SPACES = {
     tiff.ICCLAB: Space.LAB,
 }
 _ASSOCIATED_ALPHA, _STRAIGHT_ALPHA = 1, 2
+_YCBCR_COEFFICIENTS, _REFERENCE_BLACK_WHITE = 529, 532
 
 
 def read(path: Path, image_format: ImageFormat, options: ConvertOptions) -> Picture:
@@ -71,18 +72,19 @@ def _plain(picture: TiffPicture) -> bool:
     # libtiff fills a tile that lies partly past the end with zeros, without a word.
     if picture.overhanging:
         return False
+    if page.compression in (_SGILOG, _SGILOG24):
+        return photometric in (tiff.LOGL, tiff.LOGLUV)
     if page.compression not in _LIBTIFF_CODECS or not picture.unsigned or not _plain_extras(picture):
         return False
-    if picture.significant_bits is not None and photometric == tiff.MINISWHITE:
+    if photometric == tiff.MINISWHITE and (picture.significant_bits is not None or picture.samples > 1):
         return False
-    if photometric in (tiff.LOGL, tiff.LOGLUV):
-        return True
     if photometric in (tiff.MINISWHITE, tiff.MINISBLACK):
         return picture.bits in (8, 16) or (picture.bits in (1, 2, 4) and picture.samples == 1)
     if photometric == tiff.PALETTE:
         return picture.bits in (1, 2, 4, 8) and picture.samples == 1
     if photometric == tiff.YCBCR:
-        return picture.bits == 8 and picture.samples == 3
+        # Without JPEG libvips gives Y, Cb and Cr as if they were red, green and blue.
+        return picture.bits == 8 and picture.samples == 3 and page.compression == _JPEG
     if photometric == tiff.SEPARATED:
         return picture.bits in (8, 16) and picture.samples >= 4 and picture.ink_set == 1
     return photometric == tiff.RGB and picture.bits in (8, 16) and picture.samples >= 3
@@ -167,8 +169,14 @@ def _check_kind(picture: TiffPicture, space: Space | None) -> None:
         raise UnsupportedFormat("TIFF images of inks other than CMYK are not read")
     if picture.photometric != tiff.PALETTE and picture.samples < space.bands:
         raise CorruptImage("the TIFF file has fewer samples than its colours need")
-    if page.compression == _OLD_JPEG or (picture.photometric == tiff.YCBCR and page.compression != _JPEG):
+    if page.compression == _OLD_JPEG or _packed_ycbcr(picture):
         raise UnsupportedFormat("TIFF images of this kind are not read")
+
+
+def _packed_ycbcr(picture: TiffPicture) -> bool:
+    """Whether colour is stored at a lower resolution between the brightness samples."""
+    plain = picture.photometric == tiff.YCBCR and picture.page.compression not in (_JPEG, _OLD_JPEG)
+    return plain and (picture.page.is_subsampled or picture.bits != 8)
 
 
 def _decode(picture: TiffPicture) -> Array:
@@ -208,6 +216,10 @@ def _interpret(samples: Array, space: Space, picture: TiffPicture, image_format:
         return _picture(to_vips(expanded), space, alpha, 65535.0, picture, image_format, ())
     if space is Space.LAB:
         return _picture(to_vips(_lab(samples, picture)), space, Alpha.NONE, 1.0, picture, image_format, ())
+    if photometric == tiff.YCBCR and picture.page.compression != _JPEG:
+        return _picture(
+            to_vips(_ycbcr(samples, picture)), space, Alpha.NONE, 255.0, picture, image_format, ()
+        )
     bits = picture.significant_bits or picture.bits or None
     unsigned, maximum, warnings = to_unsigned(samples, space.bands, bits=bits)
     band, alpha = _alpha(unsigned, space, picture)
@@ -257,6 +269,23 @@ def _expand_palette(samples: Array, picture: TiffPicture) -> tuple[Array, Alpha]
     return out, Alpha.STRAIGHT
 
 
+def _ycbcr(samples: Array, picture: TiffPicture) -> Array:
+    """8-bit YCbCr samples as RGB (TIFF 6, section 21)."""
+    red, green, blue = picture.rationals(_YCBCR_COEFFICIENTS) or (0.299, 0.587, 0.114)
+    limits = picture.rationals(_REFERENCE_BLACK_WHITE) or (0.0, 255.0, 128.0, 255.0, 128.0, 255.0)
+    black, white = np.array(limits[0::2]), np.array(limits[1::2])
+    if len(limits) != 6 or np.any(black == white) or not green:
+        raise CorruptImage("the TIFF file has impossible YCbCr limits")
+    out = new_array((*samples.shape[:2], 3), np.uint8)
+    for rows in row_slices(samples):
+        full = (samples[rows, :, :3] - black) / (white - black) * np.array([255.0, 127.0, 127.0])
+        luma, cb, cr = np.moveaxis(full, -1, 0)
+        r, b = luma + cr * (2 - 2 * red), luma + cb * (2 - 2 * blue)
+        g = (luma - blue * b - red * r) / green
+        out[rows] = np.clip(np.rint(np.stack([r, g, b], axis=-1)), 0, 255)
+    return out
+
+
 def _lab(samples: Array, picture: TiffPicture) -> Array:
     """CIELAB and ICCLAB samples (TIFF 6, section 23, and its technical note 4) as L, a, b floats."""
     full = {8: 255.0, 16: 65535.0}.get(picture.bits)
@@ -290,7 +319,9 @@ def read_first_page(
     if refusal is not None and not isinstance(refusal, UnsupportedFormat):
         raise refusal
     with tiff.open_tiff(path, options) as picture:
-        if picture.page.compression != _OLD_JPEG or picture.index != 0 or picture.subifd >= 0:
+        packed = _packed_ycbcr(picture) and picture.page.compression != _NONE
+        known = packed or picture.page.compression == _OLD_JPEG
+        if not known or picture.index != 0 or picture.subifd >= 0:
             raise refusal or UnsupportedFormat("TIFF images of this kind are not read")
         pages = picture.pages
     # Pillow has turned it, and does not say so.

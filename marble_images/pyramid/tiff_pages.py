@@ -118,6 +118,13 @@ class TiffPicture:
         value = self._value(_INK_SET)
         return int(value) if isinstance(value, int) else 1
 
+    def rationals(self, tag: int) -> tuple[float, ...] | None:
+        """The values of a tag of fractions, ``None`` where it is missing or divides by zero."""
+        value = self._value(tag)
+        if not isinstance(value, tuple) or len(value) < 2 or not all(value[1::2]):
+            return None
+        return tuple(a / b for a, b in zip(value[0::2], value[1::2], strict=True))
+
     def _value(self, tag: int) -> Any:
         found = self.page.tags.get(tag)
         try:
