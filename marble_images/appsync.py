@@ -7,7 +7,7 @@ mutations may be sent twice without harm, so all calls are retried alike.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,9 +33,9 @@ _LIST = f"""query ListFiles($dateLastProcessedBefore: String, $limit: Int, $next
   ) {{ items {{ {_FIELDS} }} nextToken }}
 }}"""
 
-_MARK = """mutation MarkProcessed($itemId: String!, $height: Int, $width: Int) {
-  saveFileLastProcessedDate(itemId: $itemId, height: $height, width: $width) { id filePath height width }
-}"""
+_MARK = f"""mutation MarkProcessed($itemId: String!, $height: Int, $width: Int) {{
+  saveFileLastProcessedDate(itemId: $itemId, height: $height, width: $width) {{ {_FIELDS} }}
+}}"""
 
 _REMOVE = """mutation Remove($itemId: String!) {
   removeItemToProcess(itemId: $itemId) { recordsDeleted }
@@ -188,8 +188,15 @@ class AppSyncQueue:
             found |= self._get_batch(wanted[start : start + _BATCH])
         return found
 
-    def mark_processed(self, item_id: str, *, height: int, width: int) -> None:
-        """Mark a file as processed, with the size of its pyramid.
+    def mark_processed(
+        self,
+        item_id: str,
+        *,
+        height: int,
+        width: int,
+        before_retry: Callable[[], None] | None = None,
+    ) -> ChangedFile:
+        """Mark a file as processed, with the size of its pyramid, and return its record.
 
         Parameters
         ----------
@@ -197,6 +204,9 @@ class AppSyncQueue:
             The record's ``filePath``: AppSync finds the record by it.
         height, width
             Pixels. AppSync overwrites with null what is left out, so both are needed.
+        before_retry
+            Called before every try but the first, as the record may be rewritten between them; what it
+            raises ends the tries.
 
         Raises
         ------
@@ -211,7 +221,9 @@ class AppSyncQueue:
             if isinstance(size, bool) or not isinstance(size, int) or size < 1:
                 raise ValueError(f"height and width are whole numbers of pixels, not {size!r}")
         with _about(item_id):
-            answer = self._call(_MARK, {"itemId": item_id, "height": height, "width": width})
+            answer = self._call(
+                _MARK, {"itemId": item_id, "height": height, "width": width}, before_retry=before_retry
+            )
         marked = answer.get("saveFileLastProcessedDate")
         if not isinstance(marked, dict):
             raise FileQueueError("AppSync did not confirm that the file is marked as processed")
@@ -222,14 +234,17 @@ class AppSyncQueue:
         if (marked.get("height"), marked.get("width")) != (height, width):
             stored = f"{marked.get('width')} x {marked.get('height')}"
             raise FileQueueError(f"AppSync stored {stored} pixels, not {width} x {height}")
+        return ChangedFile.from_record(marked)
 
-    def remove(self, item_id: str) -> bool:
+    def remove(self, item_id: str, *, before_retry: Callable[[], None] | None = None) -> bool:
         """Take a file off the queue.
 
         Parameters
         ----------
         item_id
             The record's ``filePath``.
+        before_retry
+            As in :meth:`mark_processed`.
 
         Returns
         -------
@@ -245,14 +260,20 @@ class AppSyncQueue:
             AppSync failed in every try.
         """
         with _about(item_id):
-            answer = self._call(_REMOVE, {"itemId": item_id})
+            answer = self._call(_REMOVE, {"itemId": item_id}, before_retry=before_retry)
         if "removeItemToProcess" not in answer:
             raise FileQueueError("AppSync did not confirm that the file is removed from the queue")
         return answer["removeItemToProcess"] is not None
 
-    def _call(self, document: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    def _call(
+        self,
+        document: str,
+        variables: Mapping[str, Any],
+        *,
+        before_retry: Callable[[], None] | None = None,
+    ) -> dict[str, Any]:
         try:
-            return self._transport.call(document, variables)
+            return self._transport.call(document, variables, before_retry=before_retry)
         except AnswerErrors as error:
             kind = QueueUnavailable if error.passing else QueueError
             raise kind(error.reason, detail=error.detail) from None

@@ -11,7 +11,7 @@ import logging
 import re
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -31,6 +31,9 @@ from marble_images.deadline import DeadlineAdapter, deadline
 from marble_images.errors import QueueError, QueueRefused, QueueUnavailable, SettingsError, one_line
 
 _log = logging.getLogger(__name__)
+
+UNANSWERED_IN_A_ROW = 2
+"""Calls in a row that failed in all their tries, after which each call gets one until one succeeds."""
 
 _RETRIED_STATUS = frozenset({408, 425, 429})
 _LONGEST_RETRY_AFTER = 120.0
@@ -99,14 +102,26 @@ class AppSyncTransport:
         self._local = threading.local()
         self._clients: weakref.WeakSet[Client] = weakref.WeakSet()
         self._lock = threading.Lock()
+        self._unanswered = 0
 
     @property
     def host(self) -> str:
         """Host and port, for messages."""
         return urlsplit(self.url).netloc
 
-    def call(self, document: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    def call(
+        self,
+        document: str,
+        variables: Mapping[str, Any],
+        *,
+        before_retry: Callable[[], None] | None = None,
+    ) -> dict[str, Any]:
         """The ``data`` of the answer to one operation, retried while the failure may pass.
+
+        Parameters
+        ----------
+        before_retry
+            Called before every try but the first; what it raises ends the tries.
 
         Raises
         ------
@@ -121,13 +136,39 @@ class AppSyncTransport:
         """
         request = GraphQLRequest(_parsed(document), variable_values=dict(variables))
         retrying = Retrying(
-            stop=stop_after_attempt(self._attempts) | stop_after_delay(self._patience),
+            stop=stop_after_attempt(self._attempts) | stop_after_delay(self._patience) | self._is_down,
             wait=self._pause,
             retry=retry_if_exception(_may_pass),
             before_sleep=self._report_retry,
             reraise=True,
         )
-        return retrying(self._once, request)
+        tries = 0
+
+        def once() -> dict[str, Any]:
+            nonlocal tries
+            tries += 1
+            if tries > 1 and before_retry is not None:
+                before_retry()
+            return self._once(request)
+
+        try:
+            answer = retrying(once)
+        except (AnswerErrors, QueueThrottled):
+            raise
+        except QueueUnavailable:
+            self._note(answered=False)
+            raise
+        self._note(answered=True)
+        return answer
+
+    def _is_down(self, _: RetryCallState) -> bool:
+        # Hundreds of files that each wait for all tries would take hours to say the same.
+        with self._lock:
+            return self._unanswered >= UNANSWERED_IN_A_ROW
+
+    def _note(self, *, answered: bool) -> None:
+        with self._lock:
+            self._unanswered = 0 if answered else self._unanswered + 1
 
     def close(self) -> None:
         """Close the connections of all threads."""

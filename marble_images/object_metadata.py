@@ -19,6 +19,9 @@ PYRAMID_CONTENT_TYPE = "image/tiff"
 PREFIX = "marble-"
 """How the names of our own metadata begin; the IIIF server's have no prefix."""
 
+FILE = f"{PREFIX}file"
+"""Name of the metadata that holds the file's id."""
+
 # S3 counts the bytes of all names and values of user metadata.
 _METADATA_LIMIT = 2048
 
@@ -102,6 +105,7 @@ def pyramid_metadata(
     box: Box,
     copyrighted: bool = False,
     version: str | None = None,
+    file_path: str | None = None,
 ) -> dict[str, str]:
     """The metadata of a pyramid: what the IIIF server reads, and what the pyramid was made from.
 
@@ -116,6 +120,8 @@ def pyramid_metadata(
         How it was made: the version of the rules, the box it had to fit, and whether for copyright.
     version
         Of this package.
+    file_path
+        The file's id: ids that differ in their extension only share an object.
     """
     return {
         "width": str(pyramid.width),
@@ -125,8 +131,49 @@ def pyramid_metadata(
         f"{PREFIX}source-sha256": source_sha256,
         f"{PREFIX}copyrighted": "true" if copyrighted else "false",
         **({f"{PREFIX}version": version} if version else {}),
+        **({FILE: file_path} if file_path else {}),
         **_identity(fingerprint, pyramid.profile, rules_version, box),
     }
+
+
+def upload_metadata(*, upload: str, size: int, crc32: str, md5: str) -> dict[str, str]:
+    """What every object says of its own bytes, so that a later HEAD can tell whether it holds them.
+
+    Parameters
+    ----------
+    upload
+        Names the upload.
+    size, crc32, md5
+        Of the bytes: their number, base64 of the CRC-32, hexadecimal MD5.
+    """
+    return {
+        f"{PREFIX}upload": upload,
+        f"{PREFIX}bytes": str(size),
+        f"{PREFIX}crc32": crc32,
+        f"{PREFIX}md5": md5,
+    }
+
+
+def is_intact(published: Published) -> bool:
+    """Whether an object holds the bytes that were sent, by the checksum that the server has of them.
+
+    A run may die between an upload and its check, and a server may take bytes that changed on the way.
+    """
+    said = published.metadata.get
+    if not published.size or said(f"{PREFIX}bytes") != str(published.size):
+        return False
+    if published.crc32 is not None:
+        return said(f"{PREFIX}crc32") == published.crc32
+    return said(f"{PREFIX}md5") == published.etag
+
+
+def is_of(published: Published | None, fingerprint: str) -> bool:
+    """Whether an object is whole and was made from the source with this fingerprint."""
+    return (
+        published is not None
+        and is_intact(published)
+        and published.metadata.get(f"{PREFIX}fingerprint") == fingerprint
+    )
 
 
 def is_current(
@@ -138,7 +185,7 @@ def is_current(
     box: Box,
 ) -> bool:
     """Whether a pyramid is the one that would be made again; takes what ``ImageBucket.head`` gave."""
-    if published is None or published.size == 0 or published.content_type != PYRAMID_CONTENT_TYPE:
+    if published is None or published.content_type != PYRAMID_CONTENT_TYPE or not is_intact(published):
         return False
     if None in (published.width, published.height, published.levels, published.tile_size):
         return False

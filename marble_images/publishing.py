@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import threading
 import uuid
 import zlib
@@ -30,7 +29,9 @@ from marble_images.object_metadata import (
     decode_metadata,
     encode_metadata,
     is_current,
+    is_of,
     pyramid_metadata,
+    upload_metadata,
 )
 from marble_images.s3_errors import MISSING, S3_ERRORS, error_code, explain
 
@@ -44,6 +45,7 @@ __all__ = [
     "ImageBucket",
     "Published",
     "is_current",
+    "is_of",
     "key_collisions",
     "object_key",
     "pyramid_metadata",
@@ -141,8 +143,10 @@ class ImageBucket:
 
     def _publish(self, path: Path, key: str, *, content_type: str, metadata: Mapping[str, str]) -> Published:
         upload = uuid.uuid4().hex
-        sent = encode_metadata({**metadata, _UPLOAD: upload})
-        size, crc32 = _size_and_crc32(path)
+        size, crc32, md5 = _checksums(path)
+        sent = encode_metadata(
+            {**metadata, **upload_metadata(upload=upload, size=size, crc32=crc32, md5=md5)}
+        )
         in_parts = size >= self._multipart_bytes
         transfer = TransferConfig(
             multipart_threshold=self._multipart_bytes,
@@ -170,7 +174,7 @@ class ImageBucket:
             raise _NotAsSent(f"the bucket {self.bucket} does not show the object that was sent")
         if held.metadata.get(_UPLOAD) not in (None, upload):
             return replace(held, superseded=True)
-        self._verify(held, path, size=size, crc32=crc32, content_type=content_type, metadata=sent)
+        self._verify(held, size=size, crc32=crc32, md5=md5, content_type=content_type, metadata=sent)
         return held
 
     def publish_pdf(self, path: Path, key: str, *, fingerprint: str, source_sha256: str) -> Published:
@@ -235,10 +239,10 @@ class ImageBucket:
     def _verify(
         self,
         held: Published,
-        path: Path,
         *,
         size: int,
         crc32: str,
+        md5: str,
         content_type: str,
         metadata: Mapping[str, str],
     ) -> None:
@@ -251,13 +255,13 @@ class ImageBucket:
         lost = sorted(name for name, value in expected.items() if held.metadata.get(name) != value)
         if lost:
             raise _NotAsSent(f"{where} holds the object without its metadata ({', '.join(lost)})")
-        if not self._same_bytes(held, path, crc32):
+        if not self._same_bytes(held, crc32, md5):
             raise _NotAsSent(f"{where} holds other bytes than those that were sent")
 
-    def _same_bytes(self, held: Published, path: Path, crc32: str) -> bool:
+    def _same_bytes(self, held: Published, crc32: str, md5: str) -> bool:
         if held.crc32 is not None:
             return held.crc32 == crc32
-        if re.fullmatch(r"[0-9a-f]{32}", held.etag) and held.etag == _md5(path):
+        if held.etag == md5:
             return True
         try:
             body = self._client.get_object(Bucket=self.bucket, Key=held.key, IfMatch=f'"{held.etag}"')["Body"]
@@ -296,15 +300,19 @@ def _crc32(chunks: Iterator[bytes]) -> str:
     return base64.b64encode(value.to_bytes(4, "big")).decode("ascii")
 
 
-def _size_and_crc32(path: Path) -> tuple[int, str]:
+def _checksums(path: Path) -> tuple[int, str, str]:
+    """Size, base64 of the CRC-32, and hexadecimal MD5 of a file, read once."""
+    size, digest = 0, hashlib.md5(usedforsecurity=False)
+
+    def watched() -> Iterator[bytes]:
+        nonlocal size
+        for chunk in _chunks(path):
+            size += len(chunk)
+            digest.update(chunk)
+            yield chunk
+
     try:
-        return path.stat().st_size, _crc32(_chunks(path))
+        crc32 = _crc32(watched())
     except OSError as error:
         raise PublishError("the file to publish could not be read", detail=str(error)) from None
-
-
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    for chunk in _chunks(path):
-        digest.update(chunk)
-    return digest.hexdigest()
+    return size, crc32, digest.hexdigest()

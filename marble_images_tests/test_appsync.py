@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marble_images.appsync import AppSyncQueue
+from marble_images.appsync_transport import UNANSWERED_IN_A_ROW
 from marble_images.errors import (
+    ChangedMeanwhile,
     FileQueueError,
     MarbleImagesError,
     QueueError,
@@ -504,6 +506,51 @@ class TestMutations:
         assert queue.remove("b.jpg") is False
         assert server.records["A.JPG"]["height"] == 5
         assert "B.JPG" not in server.records
+
+    def test_before_a_lost_answer_is_asked_for_again_the_caller_may_look(
+        self, server: QueueServer, queue: AppSyncQueue
+    ) -> None:
+        server.add("a.jpg")
+        server.faults.extend([faulty.reset])
+        looked: list[int] = []
+        marked = queue.mark_processed(
+            "a.jpg", height=5, width=6, before_retry=lambda: looked.append(len(server.requests))
+        )
+        assert looked == [1]
+        assert (marked.file_path, marked.height) == ("a.jpg", 5)
+
+    def test_what_the_caller_finds_then_ends_the_tries(
+        self, server: QueueServer, queue: AppSyncQueue
+    ) -> None:
+        def changed() -> None:
+            raise ChangedMeanwhile("it changed")
+
+        for call in (
+            lambda: queue.mark_processed("a.jpg", height=5, width=6, before_retry=changed),
+            lambda: queue.remove("a.jpg", before_retry=changed),
+        ):
+            server.requests.clear()
+            server.always = faulty.reset
+            with pytest.raises(ChangedMeanwhile):
+                call()
+            assert len(server.requests) == 1
+
+
+class TestOutage:
+    def test_after_some_calls_in_vain_each_gets_one_try_until_one_succeeds(
+        self, server: QueueServer, queue: AppSyncQueue
+    ) -> None:
+        server.add("a")
+        server.always = faulty.reset
+        for expected in [QUICK["attempts"]] * UNANSWERED_IN_A_ROW + [1, 1]:
+            server.requests.clear()
+            with pytest.raises(FileQueueError):
+                queue.get_record("a")
+            assert len(server.requests) == expected
+        server.always = None
+        assert queue.get_record("a") is not None
+        server.faults.extend([faulty.reset])
+        assert queue.get_record("a") is not None
 
 
 class TestThreads:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from marble_images.errors import PublishError
-from marble_images.object_metadata import decode_metadata, encode_metadata
+from marble_images.object_metadata import decode_metadata, encode_metadata, upload_metadata
 from marble_images.publishing import ImageBucket, Published, is_current, pyramid_metadata, s3_uri
 from marble_images.pyramid.model import Box, Pyramid
 from marble_images_tests.s3_server import S3Server, Stored, s3_client
@@ -264,7 +264,8 @@ class TestMetadata:
 
 
 class TestIsCurrent:
-    HELD = Published("k", "s3://b/k", 10, "e", TIFF, metadata=METADATA)
+    SAID = upload_metadata(upload="u", size=10, crc32="c", md5="e")
+    HELD = Published("k", "s3://b/k", 10, "e", TIFF, metadata={**METADATA, **SAID})
 
     def test_a_pyramid_made_the_same_way_is_current(self) -> None:
         assert is_current(self.HELD, profile="deflate", **MADE_AS)  # type: ignore[arg-type]
@@ -279,13 +280,23 @@ class TestIsCurrent:
     @pytest.mark.parametrize("lost", ["width", "height", "pages", "tilesize"])
     @pytest.mark.parametrize("value", [None, "", "0", "-3", "12.5", "x", "9" * 40])
     def test_a_pyramid_that_does_not_say_its_size_is_not(self, lost: str, value: str | None) -> None:
-        metadata = {name: text for name, text in METADATA.items() if name != lost}
+        metadata = {name: text for name, text in self.HELD.metadata.items() if name != lost}
         held = replace(self.HELD, metadata=metadata if value is None else {**metadata, lost: value})
         assert not is_current(held, profile="deflate", **MADE_AS)  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("held", [None, replace(HELD, size=0), replace(HELD, content_type="text/html")])
     def test_what_is_no_pyramid_is_not(self, held: Published | None) -> None:
         assert not is_current(held, profile="deflate", **MADE_AS)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        "change", [{"size": 9}, {"crc32": "d"}, {"etag": "f"}, {"metadata": METADATA}], ids=str
+    )
+    def test_a_pyramid_whose_bytes_are_not_those_that_were_sent_is_not(self, change: dict[str, Any]) -> None:
+        assert not is_current(replace(self.HELD, **change), profile="deflate", **MADE_AS)  # type: ignore[arg-type]
+
+    def test_the_checksum_that_the_server_keeps_decides(self) -> None:
+        held = replace(self.HELD, crc32="c", etag="of-parts-2")
+        assert is_current(held, profile="deflate", **MADE_AS)  # type: ignore[arg-type]
 
     def test_what_was_published_is_current(self, images: ImageBucket, pyramid: Path) -> None:
         publish(images, pyramid)
