@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,8 +91,11 @@ def _from_exif(exif: bytes | None) -> int | None:
         return None
     block = Image.Exif()
     try:
-        block.load(exif if exif.startswith(_EXIF_HEADER) else _EXIF_HEADER + exif)
-        value = block.get(_TAG)
+        # Pillow warns of damage; a picture without orientation is all that follows from it.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            block.load(exif if exif.startswith(_EXIF_HEADER) else _EXIF_HEADER + exif)
+            value = block.get(_TAG)
     except DECODER_ERRORS:
         return None
     return value if isinstance(value, int) and 1 <= value <= 8 else None

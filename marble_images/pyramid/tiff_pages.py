@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from marble_images.errors import CorruptImage, TruncatedImage, UnsupportedFormat
 from marble_images.formats import ImageFormat
 from marble_images.pyramid.decode import DECODER_ERRORS, check_size, decoding_error
 from marble_images.pyramid.model import ConvertOptions
+
+# What it logs of odd tags harms no picture, or is found here; without a handler it would go to the terminal.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 MINISWHITE, MINISBLACK, RGB, PALETTE, MASK, SEPARATED, YCBCR = range(7)
 CIELAB, ICCLAB, ITULAB = 8, 9, 10
