@@ -64,7 +64,9 @@ class Settings(BaseSettings):
     source_read_timeout: float = Field(60, gt=0, description="seconds without a byte from a source")
     source_deadline: float = Field(3600, gt=0, description="seconds that one download may take")
     source_attempts: int = Field(5, ge=1, description="tries of a download in a row that bring nothing new")
-    source_backoff: float = Field(0.5, ge=0, description="seconds of the first pause between them; it doubles")
+    source_backoff: float = Field(
+        0.5, ge=0, description="seconds of the first pause between them; it doubles"
+    )
     gone_pause: float = Field(5, ge=0, description="seconds between the two tries that find a source gone")
     max_removed: int = Field(20, ge=0, description="most files that one run removes from the queue")
     max_removed_fraction: float = Field(0.2, ge=0, le=1, description="the same, as a share of its files")
@@ -164,3 +166,16 @@ class Settings(BaseSettings):
         Eight a conversion process keep it busy when each request takes 200 ms.
         """
         return self.transfers or 8 * self.processes
+
+
+def required_setting(name: str) -> str:
+    """The value of one setting that must be there.
+
+    Raises
+    ------
+    SettingsError
+        It is not set.
+    """
+    settings = Settings.load()
+    settings.require(name)
+    return str(getattr(settings, name))

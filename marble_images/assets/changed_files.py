@@ -9,9 +9,9 @@ import dagster as dg
 from pydantic import Field
 
 from marble_images.appsync import Listing
+from marble_images.clear_failures import clear_failures
 from marble_images.day_lists import split_by_day
 from marble_images.days import ZONE, day_bounds, day_of
-from marble_images.errors import MarbleImagesError
 from marble_images.models import ChangedFile
 from marble_images.partitions import IMAGE_FILES, daily_partitions, partition_key
 from marble_images.resources import AppSyncResource, StateResource
@@ -67,14 +67,8 @@ def changed_files(
     a day in the past asks for every file, because its files may have been processed since. Making the list
     adds a partition of `pyramid_tiffs` for every file that is new; the sensor then asks for their pyramids.
     """
-    try:
+    with clear_failures():
         return _make_lists(context, config, appsync, state)
-    except MarbleImagesError as error:
-        raise dg.Failure(
-            description=error.reason,
-            metadata={"detail": error.detail or "", "code": error.code},
-            allow_retries=False,
-        ) from None
 
 
 def _make_lists(

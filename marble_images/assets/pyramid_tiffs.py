@@ -12,8 +12,8 @@ from marble_images import RULES_VERSION
 from marble_images.assets.changed_files import changed_files
 from marble_images.assets.pyramid_checks import CHECKS, findings_of, look_again
 from marble_images.assets.pyramid_events import last_materialization, materialization_of, plain_metadata
+from marble_images.clear_failures import clear_failures
 from marble_images.days import day_of
-from marble_images.errors import MarbleImagesError
 from marble_images.models import FileReport, Outcome
 from marble_images.partitions import file_path_of, image_file_partitions, partition_key
 from marble_images.pipeline.one_file import Options, Services
@@ -96,9 +96,9 @@ def make_pyramids(
     fails if any of its files failed, and names them. A run of checks alone downloads the published pyramids
     and looks at them again.
     """
-    settings = Settings.load()
     keys = {file_path_of(key): key for key in context.partition_keys}
-    try:
+    with clear_failures():
+        settings = Settings.load()
         with work_folder(settings.work_folder) as folder:
             if not context.selected_asset_keys:
                 _look_again(context, keys, appsync, image_bucket, folder)
@@ -121,10 +121,6 @@ def make_pyramids(
                     publish(report)
                     _log(context, report, keys[report.file_path], summary)
                 _finish(context, summary, services)
-    except MarbleImagesError as error:
-        raise dg.Failure(
-            description=error.reason, metadata={"detail": error.detail or ""}, allow_retries=False
-        ) from None
     yield from ()
     if summary.failures:
         raise dg.Failure(

@@ -5,7 +5,7 @@ from pydantic import Field
 
 from marble_images.publishing import ImageBucket
 from marble_images.resources.aws import S3ClientResource
-from marble_images.settings import Settings
+from marble_images.settings import Settings, required_setting
 from marble_images.state import StateStore
 
 
@@ -23,10 +23,7 @@ class ImageBucketResource(dg.ConfigurableResource):
         SettingsError
             The bucket's name is not set.
         """
-        settings = Settings.load()
-        if not self.bucket:
-            settings.require("image_bucket")
-        return ImageBucket(self.s3.get_client(), str(self.bucket or settings.image_bucket))
+        return ImageBucket(self.s3.get_client(), self.bucket or required_setting("image_bucket"))
 
 
 class StateResource(dg.ConfigurableResource):
@@ -44,11 +41,5 @@ class StateResource(dg.ConfigurableResource):
         SettingsError
             The bucket's name is not set.
         """
-        settings = Settings.load()
-        if not self.bucket:
-            settings.require("state_bucket")
-        return StateStore(
-            self.s3.get_client(),
-            str(self.bucket or settings.state_bucket),
-            self.prefix or settings.state_prefix,
-        )
+        bucket = self.bucket or required_setting("state_bucket")
+        return StateStore(self.s3.get_client(), bucket, self.prefix or Settings.load().state_prefix)

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from marble_images.errors import MarbleImagesError
+from marble_images.clear_failures import clear_failures
 from marble_images.models import ChangedFile
 from marble_images.resources.buckets import StateResource
 
@@ -15,11 +15,9 @@ class DayListIOManager(dg.ConfigurableIOManager):
     def handle_output(self, context: dg.OutputContext, obj: dict[str, list[ChangedFile]]) -> None:
         """Write one object for each day of the run."""
         store = self.state.store()
-        try:
+        with clear_failures():
             for day in context.asset_partition_keys:
                 store.write_day(day, obj[day])
-        except MarbleImagesError as error:
-            raise dg.Failure(description=error.reason, allow_retries=False) from None
 
     def load_input(self, context: dg.InputContext) -> dict[str, list[ChangedFile]]:
         """Read the lists of the days that are asked for; a day without a list is not in the answer."""
