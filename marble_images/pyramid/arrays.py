@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -25,12 +26,19 @@ _FORMATS = {"uint8": "uchar", "uint16": "ushort", "float32": "float"}
 
 
 def new_array(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-    """An array for decoded samples, in memory or, if it is large, in a temporary file."""
+    """An array for decoded samples, in memory or, if it is large, in a temporary file.
+
+    Raises
+    ------
+    OSError
+        There is no room for the file.
+    """
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     if size <= _MEMORY_BYTES:
         return np.empty(shape, dtype)
     with tempfile.TemporaryFile(prefix="marble-images-") as file:
-        # The map keeps the file alive after it is closed.
+        # Reserved, since to write to a map of a full disk ends the process. The map outlives the file object.
+        os.posix_fallocate(file.fileno(), 0, size)
         return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
 
 
@@ -126,7 +134,8 @@ def _scaled(array: Array, bottom: float, top: float) -> Array:
     out = new_array(array.shape, np.uint16)
     for rows in row_slices(array):
         # Divided before it is subtracted from, so that the largest doubles do not overflow.
-        part = np.nan_to_num(array[rows].astype(np.float64), nan=bottom, posinf=top, neginf=bottom)
+        with np.errstate(invalid="ignore"):
+            part = np.nan_to_num(array[rows].astype(np.float64), nan=bottom, posinf=top, neginf=bottom)
         share = (part - bottom) / (top - bottom) if np.isfinite(top - bottom) else part / top / 2 + 0.5
         out[rows] = np.clip(share * 65535.0 + 0.5, 0, 65535).astype(np.uint16)
     return out

@@ -15,10 +15,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from marble_images.errors import ConversionOutOfMemory, ImageError, InvalidPyramid, UnsupportedFormat
+from marble_images.errors import (
+    ConversionOutOfMemory,
+    ImageError,
+    InvalidPyramid,
+    NoDiskSpace,
+    UnsupportedFormat,
+)
 from marble_images.formats import ImageFormat, identify_file
 from marble_images.pyramid.color import to_srgb
-from marble_images.pyramid.decode import Picture, check_size, decoding_error
+from marble_images.pyramid.decode import Picture, check_size, decoding_error, no_room
 from marble_images.pyramid.geometry import fit
 from marble_images.pyramid.model import Box, ConvertOptions, Pyramid
 from marble_images.pyramid.profiles import Profile, get_profile
@@ -70,6 +76,8 @@ def make_pyramid(source: Path, target: Path, options: ConvertOptions | None = No
         The source cannot become a valid pyramid; its subclass and its one-line reason say why.
     SettingsError
         The profile does not exist or cannot be written by this libvips.
+    NoDiskSpace
+        There is no room for temporary files or for the pyramid.
     """
     options = options or ConvertOptions()
     profile = get_profile(options.profile)
@@ -203,7 +211,9 @@ def _write(prepared: Prepared, path: Path, profile: Profile, checksum: str) -> t
     description = f"{software}, profile {profile.name}, source sha256:{checksum}"
     try:
         return write_pyramid(prepared.image, path, profile, description=description)
-    except pyvips.Error as problem:
+    except (pyvips.Error, OSError) as problem:
+        if no_room(problem):
+            raise NoDiskSpace("no room for the pyramid", detail=str(problem)) from problem
         raise InvalidPyramid("the pyramid could not be written", detail=str(problem)) from problem
 
 

@@ -117,14 +117,15 @@ def decoding_error(image_format: ImageFormat, problem: BaseException | str) -> I
     if isinstance(problem, ImageError):
         return problem
     text = str(problem)
-    if _no_room(problem):
+    if no_room(problem):
         raise NoDiskSpace("no room for temporary files", detail=text)
     if _MISSING.search(text):
         return TruncatedImage(f"the {image_format} file is truncated", detail=text)
     return CorruptImage(f"the {image_format} file is damaged", detail=text or type(problem).__name__)
 
 
-def _no_room(problem: BaseException | str) -> bool:
+def no_room(problem: BaseException | str) -> bool:
+    """Whether a disk was full, by an operating system's error or by what libvips says of it."""
     if isinstance(problem, OSError):
         return problem.errno in (errno.ENOSPC, errno.EDQUOT)
     return os.strerror(errno.ENOSPC) in str(problem)

@@ -159,6 +159,8 @@ def _jpeg2000_profile(path: Path) -> bytes | None:
 def _samples(image: Image.Image) -> tuple[Array, Space, Alpha, float, tuple[str, ...]]:
     """The samples of a loaded Pillow image, and what they mean."""
     mode = image.mode
+    if mode == "LAB":
+        raise UnsupportedFormat(f"{image.format} images in Lab are not read")
     if mode in ("I", "F") or mode.startswith("I;"):
         array, maximum, noted = to_unsigned(_three_axes(np.asarray(image)), 1)
         return array, Space.GREY, Alpha.NONE, maximum, noted

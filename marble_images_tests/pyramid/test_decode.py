@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -19,10 +21,11 @@ from marble_images.errors import (
     ImageError,
     ImageTooLarge,
     InvalidPyramid,
+    NoDiskSpace,
     TruncatedImage,
     UnsupportedFormat,
 )
-from marble_images.pyramid import convert
+from marble_images.pyramid import arrays, convert
 from marble_images.pyramid.arrays import to_unsigned
 from marble_images.pyramid.convert import make_pyramid
 from marble_images.pyramid.model import ConvertOptions
@@ -189,6 +192,35 @@ def test_a_picture_that_the_writer_spoils_is_not_published(
     with pytest.raises(InvalidPyramid, match="the pyramid is not valid"):
         make_pyramid(source, tmp_path / "pyramid.tif")
     assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize("name", ["source.tif", "source.png"])
+def test_a_full_disk_is_no_fault_of_the_picture(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object, **_options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(arrays, "_MEMORY_BYTES", 100)
+    if name == "source.png":
+        monkeypatch.setattr(convert, "write_pyramid", full)
+    source = tmp_path / name
+    if name == "source.png":
+        Image.fromarray(rgb()).save(source)
+    else:
+        tifffile.imwrite(source, rgb(), photometric="rgb", compression="zstd")
+    with pytest.raises(NoDiskSpace):
+        make_pyramid(source, tmp_path / "pyramid.tif")
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_large_array_lies_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "_MEMORY_BYTES", 100)
+    array = arrays.new_array((20, 10, 3), np.uint16)
+    assert isinstance(array, np.memmap)
+    array[:] = 7
+    assert int(array.sum()) == 20 * 10 * 3 * 7
 
 
 _SCALARS = st.sampled_from(["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"])
