@@ -118,7 +118,7 @@ def evaluation(day: str, result: dg.AssetMaterialization) -> dg.AssetCheckEvalua
 @dg.asset_check(
     asset=DAY_RESULTS,
     name=NOTHING_FAILED,
-    description="No file of the newest day's list failed. Evaluated by itself when the day's runs have ended.",
+    description="No file of the newest day's list failed. Evaluated when the day's runs have ended.",
 )
 def every_file_was_made(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Read the newest day's result again."""

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import quote
@@ -46,12 +46,15 @@ class Cursor:
         Storage id of the newest list seen.
     runs
         When the newest ended run was last updated: seconds since 1970.
+    newest
+        The newest day that has a result.
     open
         Days whose result is to be written: storage id of the list, and when it was made.
     """
 
     lists: int = 0
     runs: float = 0.0
+    newest: str = ""
     open: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     @classmethod
@@ -61,10 +64,10 @@ class Cursor:
             return cls()
         stored = json.loads(text)
         days = {day: (int(number), float(made)) for day, (number, made) in stored["open"].items()}
-        return cls(int(stored["lists"]), float(stored["runs"]), days)
+        return cls(int(stored["lists"]), float(stored["runs"]), str(stored["newest"]), days)
 
     def __str__(self) -> str:
-        return json.dumps({"lists": self.lists, "runs": self.runs, "open": self.open})
+        return json.dumps(asdict(self))
 
 
 @dg.sensor(
@@ -83,6 +86,7 @@ def results_of_days(context: dg.SensorEvaluationContext, state: StateResource) -
     store = state.store()
     book = ReportBook(instance, store)
     events: list[dg.AssetMaterialization | dg.AssetCheckEvaluation | dg.AssetObservation] = []
+    newest: dg.AssetMaterialization | None = None
     busy = _days_in_flight(instance)
     ready = [day for day in sorted(cursor.open) if day not in busy]
     for day in ready[:_DAYS_A_TICK]:
@@ -91,7 +95,12 @@ def results_of_days(context: dg.SensorEvaluationContext, state: StateResource) -
             context.log.info(f"{day} still waits for runs")
             continue
         cursor.open.pop(day)
-        events += [] if _is_known(instance, written) else [written, _check_of(written)]
+        if not _is_known(instance, written):
+            events.append(written)
+            newest = written if day >= cursor.newest else newest
+    if newest is not None:
+        cursor.newest = str(newest.partition)
+        events.append(evaluation(cursor.newest, newest))
     if len(ready) > _DAYS_A_TICK:
         # More days are ready than one tick takes: the next one must not wait for a run to end.
         cursor.runs = max(0.0, cursor.runs - 0.001)
@@ -270,8 +279,3 @@ def _is_known(instance: dg.DagsterInstance, result: dg.AssetMaterialization) -> 
     ).records
     last = found[0].asset_materialization if found else None
     return last is not None and (last.tags or {}).get(_DATA_VERSION) == (result.tags or {})[_DATA_VERSION]
-
-
-def _check_of(result: dg.AssetMaterialization) -> dg.AssetCheckEvaluation:
-    counts = {name: int(str(result.metadata[name].value)) for name in ("failed", "quarantined")}
-    return evaluation(str(result.partition), counts["failed"], counts["quarantined"])
