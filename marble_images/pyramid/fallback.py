@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from pathlib import Path
 
@@ -59,6 +60,10 @@ _BOUNDED = {
 }
 _PIXELS_PER_BYTE = 1024
 _MOST_LEVELS = 5
+_ICONS = {ImageFormat.ICO, ImageFormat.CUR, ImageFormat.ICNS}
+_LARGEST_ICON = 4096
+# The headers of PNG, of JP2, and of a bare JPEG 2000 codestream.
+_PART_SIZES = re.compile(rb"(?:IHDR|ihdr)(.{4})(.{4})|\xff\x4f\xff\x51.{4}(.{4})(.{4})", re.DOTALL)
 _HUGE = 100_000_000
 
 # Bilevel (two ways), CMYK, sRGB, grey and sYCC, by ISO/IEC 15444-1 and -2.
@@ -96,6 +101,8 @@ def _read_pillow(path: Path, image_format: ImageFormat, options: ConvertOptions)
     with path.open("rb") as file, Image.open(file, formats=_PILLOW_NAMES[image_format]) as opened:
         check_size(opened.width, opened.height, options)
         _check_claim(opened, image_format, path.stat().st_size)
+        if image_format in _ICONS:
+            _check_parts(path, image_format)
         jpeg2000 = image_format is ImageFormat.JPEG2000
         if jpeg2000:
             _shrink_on_load(opened, options)
@@ -126,6 +133,14 @@ def _check_claim(image: Image.Image, image_format: ImageFormat, size: int) -> No
         raise CorruptImage(
             f"the {image_format} file says {image.width} x {image.height} pixels, but has only {size} bytes"
         )
+
+
+def _check_parts(path: Path, image_format: ImageFormat) -> None:
+    """Refuse an icon that holds a PNG or a JPEG 2000 of more pixels than any icon has."""
+    for found in _PART_SIZES.finditer(path.read_bytes()):
+        across, down = (int.from_bytes(side, "big") for side in found.groups() if side is not None)
+        if across * down > _LARGEST_ICON**2:
+            raise CorruptImage(f"the {image_format} file has a part that says {across} x {down} pixels")
 
 
 def _shrink_on_load(image: Image.Image, options: ConvertOptions) -> None:

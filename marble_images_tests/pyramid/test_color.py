@@ -144,6 +144,20 @@ def test_a_broken_profile_is_ignored_with_a_warning(damage: bytes | None, tmp_pa
     assert pyramid.warnings == ("the ICC profile is damaged: ignored",)
 
 
+def test_a_profile_whose_numbers_make_noise_is_ignored_with_a_warning(tmp_path: Path) -> None:
+    profile = bytearray(profile_bytes("Adobe RGB"))
+    for tag in (b"rXYZ", b"gXYZ", b"bXYZ"):
+        at = profile.index(tag, 128)
+        offset = int.from_bytes(profile[at + 4 : at + 8], "big")
+        profile[offset + 8 : offset + 20] = bytes(12)
+    source = tmp_path / "source.tif"
+    tifffile.imwrite(source, rgb(), photometric="rgb", iccprofile=bytes(profile), metadata=None)
+    written, pyramid = convert(source)
+    assert np.array_equal(written, rgb())
+    assert len(pyramid.warnings) == 1
+    assert "the ICC profile" in pyramid.warnings[0]
+
+
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("tagged", [True, False])
 def test_cmyk_tiff(tagged: bool, depth: int, tmp_path: Path) -> None:
