@@ -8,25 +8,27 @@ FROM python:${PYTHON_VERSION}-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_NO_DEPS=1 \
-    PIP_ONLY_BINARY=:all: \
     PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 
-# The dependencies, before the code: this layer changes with the lock file only. The environment has no
-# pip of its own, so that nothing can be installed into what runs.
-COPY requirements.lock ./
-RUN python -m venv --without-pip /opt/marble-images \
-    && pip --python /opt/marble-images/bin/python install --require-hashes -r requirements.lock
-
-# What builds the wheel is locked too, and stays behind in this stage.
+# What builds wheels is locked too, and stays behind in this stage.
 COPY docker/requirements-build.lock ./
 RUN python -m venv /opt/build \
-    && /opt/build/bin/pip install --require-hashes -r requirements-build.lock
+    && /opt/build/bin/pip install --only-binary :all: --require-hashes -r requirements-build.lock
+
+# The dependencies, before the code: this layer changes with the lock file only. Wheels are taken as they
+# are, but for pyvips, which is published as source. The environment has no pip of its own, so that
+# nothing can be installed into what runs.
+COPY requirements.lock ./
+RUN /opt/build/bin/pip wheel --no-build-isolation --only-binary :all: --no-binary pyvips \
+        --require-hashes -r requirements.lock --wheel-dir wheels \
+    && python -m venv --without-pip /opt/marble-images \
+    && pip --python /opt/marble-images/bin/python install --no-index wheels/*.whl
 
 COPY pyproject.toml README.md LICENSE ./
 COPY marble_images marble_images
 RUN /opt/build/bin/hatchling build --target wheel --directory dist \
-    && pip --python /opt/marble-images/bin/python install dist/*.whl \
+    && pip --python /opt/marble-images/bin/python install --no-index dist/*.whl \
     && pip --python /opt/marble-images/bin/python check
 
 # The instance for runs on Fargate Spot differs in one setting.

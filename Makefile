@@ -7,7 +7,7 @@ LOCKS := requirements.lock requirements-local.lock requirements-dev.lock
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-fast test-slow lint format failures-page screenshots lock clean
+.PHONY: help demo dev test test-fast test-slow lint format failures-page image-rehearsal licenses screenshots lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -60,6 +60,13 @@ lock: $(VENV)/pip.stamp ## resolve the dependencies anew into the lock files
 	$(COMPILE) --upgrade pyproject.toml -o requirements.lock
 	$(COMPILE) pyproject.toml --extra local -c requirements.lock -o requirements-local.lock
 	$(COMPILE) pyproject.toml --all-extras -c requirements-local.lock -o requirements-dev.lock
+	$(COMPILE) --upgrade docker/requirements-build.in -o docker/requirements-build.lock
+
+licenses: $(VENV)/dev.stamp ## list the licenses of the locked packages anew in docs/licenses.md
+	$(BIN)/python docker/licenses.py requirements.lock > docs/licenses.md
+
+image-rehearsal: $(VENV)/pip.stamp ## run the Dockerfile's steps in fresh roots, without a container engine (root)
+	$(BIN)/python docker/rehearse.py .local/rehearsal
 
 clean: ## remove the environment and all local state
 	rm -rf $(VENV) .local

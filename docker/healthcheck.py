@@ -60,10 +60,14 @@ def role(command: Sequence[str]) -> str:
     return "code-server" if {"dagster", "api", "grpc"} <= names else "run"
 
 
+def first_command() -> list[str]:
+    """The command that the container was started with, behind an init process or not."""
+    return Path("/proc/1/cmdline").read_bytes().decode(errors="replace").split("\0")
+
+
 def main(arguments: Sequence[str]) -> int:
     """Check and say on stderr what is wrong."""
-    command = Path("/proc/1/cmdline").read_bytes().decode(errors="replace").split("\0")
-    wanted = arguments[0] if arguments else role(command)
+    wanted = arguments[0] if arguments else role(first_command())
     try:
         healthy = CHECKS[wanted]()
     except Exception as error:  # noqa: BLE001  whatever it is, the container is not healthy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,6 +24,13 @@ FARGATE_MEMORY = {
 }
 
 
+# Settings that roles, buckets and networks are made by: they have fields of their own, or none.
+_OWN = (
+    *("ALERT_", "ALLOWED_SOURCE_", "AWS_", "CURATE_API_", "DAGSTER_", "GOOGLE_CREDENTIALS_", "GRAPHQL_API_"),
+    *("IIIF_BASE_URL", "IMAGE_BUCKET", "PG", "REMOVE_RETIRED_", "SCHEDULE_", "STATE_", "WORK_FOLDER"),
+)
+
+
 class DeploymentError(Exception):
     """A deployment's description cannot be used; one line that says where and why."""
 
@@ -34,9 +42,18 @@ def _internal(cidr: str) -> str:
     return str(network)
 
 
+def _further(name: str) -> str:
+    if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
+        raise ValueError(f"{name!r} is no setting's name")
+    if name.startswith(_OWN):
+        raise ValueError(f"the stack itself sets {name}: its role and its network depend on it")
+    return name
+
+
 Cidr = Annotated[str, AfterValidator(_internal)]
 BucketName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 ParameterPath = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9_./-]+[A-Za-z0-9_.-]$")]
+SettingName = Annotated[str, AfterValidator(_further)]
 Arn = Annotated[str, StringConstraints(pattern=r"^arn:aws[a-z-]*:[^\s*]+$")]
 
 
@@ -130,7 +147,7 @@ class Deployment(_Part):
     schedule_hour: int = Field(5, ge=0, le=23)
     schedule_minute: int = Field(30, ge=0, le=59)
     remove_retired_pyramids: bool = False
-    settings: dict[str, str] = Field({}, description="further settings of docs/configuration, by name")
+    settings: dict[SettingName, str] = Field({}, description="further settings of the README's table")
 
     ui: Ui = Ui()
     database: Database = Database()

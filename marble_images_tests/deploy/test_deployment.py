@@ -48,6 +48,8 @@ def test_the_examples_are_good(path: Path) -> None:
         ({"log_days": 91}, "log_days"),
         ({"imagebucket": "misspelt"}, "imagebucket"),
         ({"schedule_hour": 24}, "schedule_hour"),
+        ({"settings": {"STATE_PREFIX": "elsewhere/"}}, "settings.STATE_PREFIX.[key]"),
+        ({"settings": {"graphql_api_key": "a secret"}}, "settings.graphql_api_key.[key]"),
     ],
 )
 def test_a_bad_value_is_named_in_one_line(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
