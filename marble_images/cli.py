@@ -171,9 +171,13 @@ def demo(files: Path | None, folder: Path) -> None:
 @click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI on 127.0.0.1.")
 def dev(folder: Path, port: int) -> None:
     """Run the stand-ins and the Dagster UI on this machine, on what the demo left."""
+    from marble_images.errors import MarbleImagesError
     from marble_images.local.dev import run_dev
 
-    sys.exit(run_dev(folder, port))
+    try:
+        sys.exit(run_dev(folder, port))
+    except MarbleImagesError as error:
+        _fail(error.reason)
 
 
 if __name__ == "__main__":
