@@ -15,7 +15,6 @@ from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 
 from marble_images.assets.changed_files import changed_files
 from marble_images.assets.day_results import DAY_RESULTS, evaluation, result_metadata
-from marble_images.assets.pyramid_checks import PYRAMID_TIFFS
 from marble_images.assets.pyramid_tiffs import DAY_TAG
 from marble_images.models import FileReport, Outcome
 from marble_images.partitions import IMAGE_FILES, file_path_of, partition_key
@@ -235,12 +234,7 @@ def _result_of(
 
 def _ended_since(instance: dg.DagsterInstance, moment: float, tags: Mapping[str, str]) -> Sequence[RunRecord]:
     since = datetime.fromtimestamp(moment, timezone.utc)
-    records = instance.get_run_records(RunsFilter(statuses=ENDED, tags=dict(tags), created_after=since))
-    return [record for record in records if _makes_pyramids(record.dagster_run)]
-
-
-def _makes_pyramids(run: dg.DagsterRun) -> bool:
-    return run.asset_selection is None or PYRAMID_TIFFS in run.asset_selection
+    return instance.get_run_records(RunsFilter(statuses=ENDED, tags=dict(tags), created_after=since))
 
 
 def _will_be_retried(run: dg.DagsterRun) -> bool:
