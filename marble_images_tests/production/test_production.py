@@ -56,7 +56,7 @@ def day_run(deployed: Deployed) -> dict[str, Any]:
     """The run that the schedule asked for, ended."""
 
     def look() -> dict[str, Any] | None:
-        found = runs(deployed, "changed_files_job", **{"marble/trigger": "daily"})
+        found = runs(deployed, "changed_files_job", **{"dagster/schedule_name": "daily_changed_files"})
         return found[0] if found and found[0]["status"] in FINISHED else None
 
     return until("the schedule's run has ended", look, seconds=420)
@@ -67,7 +67,7 @@ def pyramid_run(deployed: Deployed, day_run: dict[str, Any]) -> dict[str, Any]:
     """The run that the sensor asked for, ended."""
 
     def look() -> dict[str, Any] | None:
-        found = runs(deployed, "pyramid_tiffs_job", **{"marble/trigger": "daily"})
+        found = runs(deployed, "pyramid_tiffs_job", **{"dagster/sensor_name": "pyramids_of_changed_files"})
         return found[0] if found and found[0]["status"] in FINISHED else None
 
     return until("the sensor's run has ended", look, seconds=420)
@@ -99,6 +99,9 @@ query Runs($job: String, $tags: [ExecutionTag!]) {
   }
 }
 """
+
+
+STOP = "mutation Stop($run: String!) { terminateRun(runId: $run) { __typename } }"
 
 
 def runs(deployed: Deployed, job: str | None = None, **tags: str) -> list[dict[str, Any]]:
@@ -146,7 +149,7 @@ def retries_looked_at(deployed: Deployed) -> None:
     until("the daemon has looked", look)
 
 
-def launch(deployed: Deployed, path: str) -> str:
+def launch(deployed: Deployed, path: str, **tags: str) -> str:
     """Ask, as the UI does, for one file's pyramid; the run's id."""
     selector = {"repositoryName": "__repository__", "repositoryLocationName": "marble_images"}
     added = deployed.graphql(
@@ -170,7 +173,11 @@ def launch(deployed: Deployed, path: str) -> str:
         params={
             "selector": {**selector, "pipelineName": "pyramid_tiffs_job"},
             "mode": "default",
-            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": path}]},
+            "executionMetadata": {
+                "tags": [
+                    {"key": key, "value": value} for key, value in {"dagster/partition": path, **tags}.items()
+                ]
+            },
         },
     )
     assert launched["launchRun"]["__typename"] == "LaunchRunSuccess", launched
@@ -267,9 +274,7 @@ def test_cancelling_a_run_stops_its_task(deployed: Deployed) -> None:
     with deployed.local.faults.on("hang", service="uri", path=path):
         run_id = launch(deployed, path)
         container = started(deployed, run_id)
-        deployed.graphql(
-            "mutation Stop($run: String!) { terminateRun(runId: $run) { __typename } }", run=run_id
-        )
+        deployed.graphql(STOP, run=run_id)
         until("the task has stopped", lambda: container.process.poll() is not None)
     assert container.stop_asked is not None
     assert until("the run has ended", lambda: ended(deployed, run_id)) == "CANCELED"
@@ -297,6 +302,25 @@ def test_a_task_killed_for_its_memory_is_found_and_retried_once(deployed: Deploy
     assert killed_again["tags"]["dagster/retry_number"] == "1"
     retries_looked_at(deployed)
     assert runs(deployed, **{"dagster/parent_run_id": second}) == []
+
+
+def test_backfills_leave_room_for_the_day(deployed: Deployed) -> None:
+    """Six runs of a backfill: four start and two wait, and the day's run starts all the same."""
+    paths = [hanging_file(deployed.local, f"starving-{number}.jpg") for number in range(7)]
+
+    def statuses(asked: list[str]) -> list[str]:
+        found = {run["runId"]: run["status"] for run in runs(deployed)}
+        return sorted(found[run_id] for run_id in asked)
+
+    with deployed.local.faults.on("hang", service="uri", path="starving-"):
+        backfill = [launch(deployed, path, **{"marble/trigger": "backfill"}) for path in paths[:6]]
+        until("four have started", lambda: statuses(backfill).count("STARTED") == 4)
+        day = launch(deployed, paths[6], **{"marble/trigger": "daily"})
+        started(deployed, day)
+        assert statuses(backfill) == ["QUEUED"] * 2 + ["STARTED"] * 4
+        for run_id in [*backfill, day]:
+            deployed.graphql(STOP, run=run_id)
+        until("all have ended", lambda: set(statuses([*backfill, day])) == {"CANCELED"})
 
 
 @pytest.mark.parametrize(
