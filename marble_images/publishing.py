@@ -202,7 +202,8 @@ class ImageBucket:
             found = self._client.get_object(
                 Bucket=self.bucket, Key=published.key, IfMatch=f'"{published.etag}"'
             )
-            with found["Body"] as body, path.open("xb") as file:
+            body = found["Body"]
+            with body, path.open("xb") as file:
                 for chunk in body.iter_chunks(_CHUNK_BYTES):
                     file.write(chunk)
         except S3_ERRORS as error:
