@@ -8,6 +8,8 @@ _DAGSTER_YAML = """\
 # The instance of local commands: SQLite in this folder, nothing sent to anyone.
 telemetry:
   enabled: false
+nux:
+  enabled: false
 run_coordinator:
   module: dagster.core.run_coordinator
   class: QueuedRunCoordinator
