@@ -39,6 +39,9 @@ class Roles(Construct):
 
         self._allow_state(self.run, write=True)
         self._allow_state(self.code_server, write=False)
+        # That the day's message was sent is kept by the sensor that sends it.
+        sent = f"{buckets.state.bucket_arn}/{STATE_PREFIX}alerts/*"
+        allow(self.code_server, ["s3:PutObject"], [sent], because=_OBJECTS)
         self._allow_images(self.run)
         self._allow_parameters(self.run)
         for role in (self.run, self.code_server, self.daemon):

@@ -14,7 +14,8 @@ import yaml  # type: ignore[import-untyped]
 from aws_cdk.assertions import Match, Template
 
 from marble_images.settings import Settings
-from marble_images_tests.deploy.policies import NO_RESOURCE, listed, wide_resources
+from marble_images_tests.deploy.physical import Physical
+from marble_images_tests.deploy.policies import NO_RESOURCE, Call, Policy, listed, wide_resources
 from marble_images_tests.deploy.synthesis import DEPLOY, NO_NODE, PROJECT, Synthesis, has_node, run_app
 
 PASSWORD_SETTINGS = ("DAGSTER_POSTGRES_USER", "DAGSTER_POSTGRES_PASSWORD")
@@ -143,6 +144,19 @@ class TestRoles:
             "ecs:StopTask",
             "s3:GetObject",
         }
+
+    def test_the_code_server_sends_the_alert_and_writes_only_that_and_logs(self, example: Synthesis) -> None:
+        physical = Physical(example.template, account="123456789012", region="us-east-1")
+        policy = Policy(physical(statements(example, "RolesCodeServer")))
+        state, logs = (example.only("AWS::S3::Bucket", f"Buckets{name}")[0] for name in ("State", "Logs"))
+        topic, _ = example.only("AWS::SNS::Topic")
+        day = "marble-images/alerts/2024-01-01.json"
+        assert policy.allows(Call("sns:Publish", physical.ref(topic)))
+        assert policy.allows(Call("s3:PutObject", f"arn:aws:s3:::{state}/{day}"))
+        assert policy.allows(Call("s3:PutObject", f"arn:aws:s3:::{logs}/compute-logs/storage/x.err"))
+        other = "marble-images/days/2024-01-01.jsonl"
+        assert not policy.allows(Call("s3:PutObject", f"arn:aws:s3:::{state}/{other}"))
+        assert not policy.allows(Call("s3:DeleteObject", f"arn:aws:s3:::{state}/{day}"))
 
     def test_each_kind_of_task_has_a_role_of_its_own(self, example: Synthesis) -> None:
         definitions = example.resources("AWS::ECS::TaskDefinition").values()
