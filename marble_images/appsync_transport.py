@@ -22,7 +22,13 @@ from gql.client import SyncClientSession
 from gql.transport.exceptions import TransportConnectionFailed, TransportError, TransportQueryError
 from gql.transport.requests import RequestsHTTPTransport
 from graphql import DocumentNode, parse
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_after_delay
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_after_delay,
+)
 from tenacity.wait import wait_exponential, wait_random
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
@@ -136,9 +142,9 @@ class AppSyncTransport:
         """
         request = GraphQLRequest(_parsed(document), variable_values=dict(variables))
         retrying = Retrying(
-            stop=stop_after_attempt(self._attempts) | stop_after_delay(self._patience) | self._is_down,
+            stop=stop_after_attempt(self._attempts) | stop_after_delay(self._patience),
             wait=self._pause,
-            retry=retry_if_exception(_may_pass),
+            retry=retry_if_exception(self._worth_another_try),
             before_sleep=self._report_retry,
             reraise=True,
         )
@@ -161,10 +167,11 @@ class AppSyncTransport:
         self._note(answered=True)
         return answer
 
-    def _is_down(self, _: RetryCallState) -> bool:
+    def _worth_another_try(self, error: BaseException) -> bool:
         # Hundreds of files that each wait for all tries would take hours to say the same.
         with self._lock:
-            return self._unanswered >= UNANSWERED_IN_A_ROW
+            down = self._unanswered >= UNANSWERED_IN_A_ROW
+        return _may_pass(error) and not down
 
     def _note(self, *, answered: bool) -> None:
         with self._lock:

@@ -6,6 +6,7 @@ All of it lies under one prefix of a bucket of its own, as JSON that people and 
     days/2026-11-23/<version>.jsonl      a list, one file a line; never overwritten with another
     failures/<sha256 of the id>.json     a file whose last try failed
     runs/2026-11-23/<run id>.json        how a run ended for each of its files
+    removals/2026-11-23/<count>-<id>     how many files a run was about to remove from the queue
     alerts/2026-11-23.json               that the day's message was sent
 """
 
@@ -13,9 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from marble_images.errors import StateError
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 __all__ = ["DayList", "FailureEntry", "StateStore"]
+
+_REMOVALS_KEPT = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,28 @@ class StateStore:
     def list_failures(self) -> list[FailureEntry]:
         """All failures on record, sorted by ``file_path``."""
         return self._failures.list_all()
+
+    # --- removals ----------------------------------------------------------------------------------
+
+    def plan_removals(self, count: int, *, at_most: int) -> int:
+        """Note that files are about to be removed; how many all runs of this day (UTC) have, with these.
+
+        The note is taken back if they are more than ``at_most``. It is written before the day's are
+        counted, so of two runs at once each sees the other's: both may hold back, never both go on.
+        """
+        today = datetime.now(timezone.utc).date()
+        name = f"removals/{today.isoformat()}/{count:06d}-{uuid.uuid4().hex}"
+        self._bucket.write(name, b"", content_type="text/plain")
+        total = 0
+        for noted in list(self._bucket.names("removals/")):
+            match = re.fullmatch(r"removals/([0-9-]{10})/([0-9]{6,})-[0-9a-f]{32}", noted)
+            if match and match[1] == today.isoformat():
+                total += int(match[2])
+            elif match and match[1] < (today - _REMOVALS_KEPT).isoformat():
+                self._bucket.delete(noted)
+        if total > at_most:
+            self._bucket.delete(name)
+        return total
 
     # --- reports of runs ---------------------------------------------------------------------------
 

@@ -24,17 +24,22 @@ from marble_images.errors import (
     FileError,
     FileQueueError,
     MarbleImagesError,
-    QueueError,
+    PublishError,
+    QueueRefused,
     RecordMissing,
+    one_line,
 )
 from marble_images.formats import ImageFormat, identify_file
 from marble_images.models import ChangedFile, FileReport, Outcome, SourceFile
+from marble_images.object_metadata import FILE
+from marble_images.pipeline.marks import QueueMarks
 from marble_images.publishing import (
     PDF_CONTENT_TYPE,
     PYRAMID_CONTENT_TYPE,
     ImageBucket,
     Published,
     is_current,
+    is_of,
     object_key,
     pyramid_metadata,
 )
@@ -114,16 +119,24 @@ class FilePipeline:
         self._options = options
         self._folder = folder
         self._stopped = threading.Event()
+        self._refused: QueueRefused | None = None
+        self.marks = QueueMarks(services.queue, self._go_on)
 
     def stop(self) -> None:
         """Begin no further phase: the run is being ended from outside."""
         self._stopped.set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run is being ended from outside."""
+        return self._stopped.is_set()
 
     def process(self, job: Job) -> FileReport:
         """Do all that there is to do for one file; failures are part of the report, not raised."""
         clock = Clock()
         report = FileReport(job.file_path, Outcome.FAILED)
         try:
+            self._go_on()
             record = self._record(job)
             report = replace(
                 report,
@@ -135,6 +148,10 @@ class FilePipeline:
             report = self._process(record, report, clock)
         except FileError as error:
             report = failed(report, error)
+        except QueueRefused as error:
+            # No other file can be marked either: the run begins no more of them.
+            self._refused = error
+            report = replace(report, code=error.code, reason=error.reason, detail=error.detail)
         except MarbleImagesError as error:
             report = replace(report, code=error.code, reason=error.reason, detail=error.detail)
         except OSError as error:
@@ -142,9 +159,7 @@ class FilePipeline:
                 report, code="work-folder", reason=f"the work folder failed: {error.strerror or error}"
             )
         except Exception as error:  # noqa: BLE001 - a fault of ours must cost one file, not the run
-            report = replace(
-                report, code="unexpected", reason=f"unexpected {type(error).__name__}", detail=repr(error)
-            )
+            report = unexpected(report, error)
         return replace(report, seconds=clock.seconds)
 
     def _record(self, job: Job) -> ChangedFile:
@@ -164,36 +179,54 @@ class FilePipeline:
             with clock.phase("check"):
                 published = self._services.images.head(key)
             if published is not None and self._is_current(record, published):
-                return self._keep(record, published, report, clock)
+                return self._kept_or_made(record, key, published, report, clock)
         return self._make_as_often_as_needed(record, key, report, clock)
+
+    def _kept_or_made(
+        self, record: ChangedFile, key: str, published: Published, report: FileReport, clock: Clock
+    ) -> FileReport:
+        try:
+            return self._keep(record, published, report, clock)
+        except ChangedMeanwhile:
+            newer = self._not_waiting_any_more(record, key)
+            if newer is None:
+                raise
+        return self._make_as_often_as_needed(newer, key, report, clock)
 
     def _make_as_often_as_needed(
         self, record: ChangedFile, key: str, report: FileReport, clock: Clock
     ) -> FileReport:
+        began = record
         for rounds_left in reversed(range(_MOST_ROUNDS)):
             folder = Path(tempfile.mkdtemp(dir=self._folder))
             try:
                 return self._make(record, key, folder, report, clock)
             except ChangedMeanwhile:
-                newer = self._overwritten(record, key)
+                newer = self._not_waiting_any_more(record, key)
                 if newer is None or not rounds_left:
                     raise
                 record = newer
+            except FileError as error:
+                if record is began:
+                    raise
+                # Nothing can make it wait again, so the reason has to say it.
+                reason = "AppSync has it as processed, but its newest source is not published"
+                raise type(error)(f"{reason}: {error.reason}", detail=error.detail) from None
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
         raise AssertionError("the last round returns or raises")
 
-    def _overwritten(self, record: ChangedFile, key: str) -> ChangedFile | None:
-        """The newer record whose pyramid our upload has just replaced, if there is one.
+    def _not_waiting_any_more(self, record: ChangedFile, key: str) -> ChangedFile | None:
+        """The record as it is now, if it waits no more and the bucket holds another picture than its.
 
-        Another run may publish and mark a newer source while we convert an older one. If ours is uploaded
-        last, the bucket holds the older picture of a file that waits no more: it must be made again.
+        Another run may publish and mark a newer source while we work on an older one; if ours is uploaded
+        last, the bucket holds the older picture. Or a record is rewritten in the moment between our last
+        look at it and our mark. The file must then be made again, from what the record says now.
         """
         now = self._services.queue.get_record(record.file_path)
         if now is None or now.waiting or now.file_path != record.file_path:
             return None
-        published = self._services.images.head(key)
-        return None if published is not None and self._is_current(now, published) else now
+        return None if is_of(self._services.images.head(key), now.fingerprint) else now
 
     def _make(
         self, record: ChangedFile, key: str, folder: Path, report: FileReport, clock: Clock
@@ -204,7 +237,8 @@ class FilePipeline:
         self._go_on()
         target = folder / "pyramid.tif"
         pyramid = self._convert(record, source, target, clock)
-        self._go_on()
+        # Long since it was read: a picture of a newer source must not be replaced by an older one.
+        self.marks.check_unchanged(record)
         with clock.phase("upload"):
             self._publish_pdf(record, source)
             published = self._services.images.publish(
@@ -219,23 +253,22 @@ class FilePipeline:
                     box=self._box(record),
                     copyrighted=record.copyrighted,
                     version=__version__,
+                    file_path=record.file_path,
                 ),
             )
+        # Another run may have published at the same moment: AppSync is told the size of what is there.
+        width, height = published.width or pyramid.width, published.height or pyramid.height
         with clock.phase("mark"):
-            # Another run may have published at the same moment: AppSync is told the size of what is there.
-            self.mark(
-                record,
-                height=published.height or pyramid.height,
-                width=published.width or pyramid.width,
-            )
+            self.marks.mark(record, height=height, width=width)
+            warnings = self._look_once_more(record, key)
         return replace(
             report,
             outcome=Outcome.MADE,
             fingerprint=record.fingerprint,
             address=source.address,
-            width=pyramid.width,
-            height=pyramid.height,
-            levels=pyramid.levels,
+            width=width,
+            height=height,
+            levels=published.levels or pyramid.levels,
             tile_size=pyramid.tile_size,
             bytes_in=source.size,
             bytes_out=pyramid.bytes,
@@ -243,9 +276,31 @@ class FilePipeline:
             profile=pyramid.profile,
             sha256=pyramid.sha256,
             source_sha256=source.sha256,
-            warnings=tuple(pyramid.warnings),
+            warnings=(*pyramid.warnings, *warnings),
             thumbnail=pyramid.thumbnail,
         )
+
+    def _look_once_more(self, record: ChangedFile, key: str) -> tuple[str, ...]:
+        """Make sure that the object is still of the source that is now marked; warnings, if it cannot be.
+
+        Another run that began with an older record may upload between our upload and our mark, find the
+        record still waiting, and leave.
+
+        Raises
+        ------
+        ChangedMeanwhile
+            The object is of another source, or not whole.
+        """
+        try:
+            published = self._services.images.head(key)
+        except PublishError as error:
+            return (f"not looked at again after it was marked: {error.reason}",)
+        if is_of(published, record.fingerprint):
+            return ()
+        other = published.metadata.get(FILE) if published is not None else None
+        if other is not None and other != record.file_path:
+            return (f"another file, {other}, is published under the same name",)
+        raise ChangedMeanwhile("another run has published an older picture of it")
 
     def _convert(self, record: ChangedFile, source: SourceFile, target: Path, clock: Clock) -> Pyramid:
         options = ConvertOptions(
@@ -279,7 +334,7 @@ class FilePipeline:
         assert height is not None
         if record.waiting or (record.width, record.height) != (width, height):
             with clock.phase("mark"):
-                self.mark(record, height=height, width=width)
+                self.marks.mark(record, height=height, width=width)
         return replace(
             report,
             outcome=Outcome.CURRENT,
@@ -292,43 +347,11 @@ class FilePipeline:
             profile=self._options.profile,
         )
 
-    def mark(self, record: ChangedFile, *, height: int, width: int) -> None:
-        """Mark a file processed, unless its record was rewritten since ``record`` was read.
-
-        Raises
-        ------
-        ChangedMeanwhile
-            The record differs from the one that the work began with; it stays waiting.
-        FileQueueError
-            AppSync failed; the file stays waiting.
-        """
-        self.check_unchanged(record)
-        try:
-            self._services.queue.mark_processed(record.file_path, height=height, width=width)
-        except QueueError as error:
-            raise FileQueueError(error.reason, detail=error.detail) from None
-
-    def check_unchanged(self, record: ChangedFile) -> None:
-        """Read a record again and compare it with ``record``.
-
-        Raises
-        ------
-        ChangedMeanwhile, FileQueueError
-            As in :meth:`mark`.
-        """
-        self._go_on()
-        try:
-            now = self._services.queue.get_record(record.file_path)
-        except QueueError as error:
-            raise FileQueueError(error.reason, detail=error.detail) from None
-        if now is None:
-            raise ChangedMeanwhile("its record was deleted while it was worked on")
-        if now.revision != record.revision or now.file_path != record.file_path:
-            raise ChangedMeanwhile("it changed again while it was worked on, and waits for the next run")
-
     def _go_on(self) -> None:
-        if self._stopped.is_set():
+        if self.stopped:
             raise FileQueueError("the run was stopped before this file was done")
+        if self._refused is not None:
+            raise self._refused
 
     def _box(self, record: ChangedFile) -> Box:
         return COPYRIGHT_BOX if record.copyrighted else ARCHIVED_BOX
@@ -347,6 +370,18 @@ def failed(report: FileReport, error: FileError) -> FileReport:
     """The report of a file that ended with an error."""
     outcome = {Fate.WAITS: Outcome.FAILED, Fate.LEFT: Outcome.LEFT, Fate.REMOVED: Outcome.REMOVED}[error.fate]
     return replace(report, outcome=outcome, code=error.code, reason=error.reason, detail=error.detail)
+
+
+def unexpected(report: FileReport, error: BaseException) -> FileReport:
+    """The report of a file that met a fault of ours."""
+    name = type(error).__name__
+    return replace(
+        report,
+        outcome=Outcome.FAILED,
+        code="unexpected",
+        reason=f"unexpected {name}",
+        detail=one_line(repr(error)),
+    )
 
 
 def described_source(record: ChangedFile) -> str | None:

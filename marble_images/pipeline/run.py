@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from marble_images.errors import FileError, QueueError, RemovalFuseBlown, StateError
+from marble_images.errors import FileError, MarbleImagesError, QueueError, RemovalFuseBlown, StateError
 from marble_images.models import ChangedFile, FileReport, Outcome
-from marble_images.pipeline.one_file import FilePipeline, Job, Options, Services, failed
+from marble_images.pipeline.one_file import FilePipeline, Job, Options, Services, failed, unexpected
 
 _SMALLEST_RUN_WITH_A_FRACTION = 10
 
 
 @dataclass(frozen=True)
 class Fuse:
-    """How many files one run may remove from the queue.
+    """How many files may be removed from the queue.
 
     Attributes
     ----------
     most
-        Files.
+        Files of one run.
     most_fraction
         Share of the run's files, counted once a run has ten.
+    most_a_day
+        Files of all runs of a day: a source that is down spreads over many runs, each with few of its
+        files.
     """
 
     most: int = 20
     most_fraction: float = 0.2
+    most_a_day: int = 100
 
     def blows(self, gone: int, listed: int) -> bool:
         """Whether ``gone`` of ``listed`` files are too many to believe."""
@@ -92,17 +96,15 @@ def _in_threads(
         waiting.put(job)
 
     def work() -> None:
-        while True:
+        while not pipeline.stopped:
             try:
                 job = waiting.get_nowait()
             except queue.Empty:
                 return
             done.put(_worked_on(pipeline, services, job))
 
-    # Daemons: a thread that is stuck in a read must not keep an interrupted run alive.
-    for number in range(min(threads, len(jobs))):
-        threading.Thread(target=work, name=f"file-{number}", daemon=True).start()
     try:
+        _start(work, min(threads, len(jobs)))
         for _ in jobs:
             yield done.get()
     except BaseException:
@@ -110,17 +112,25 @@ def _in_threads(
         raise
 
 
+def _start(work: Callable[[], None], threads: int) -> None:
+    for number in range(threads):
+        try:
+            # Daemons: a thread that is stuck in a read must not keep an interrupted run alive.
+            threading.Thread(target=work, name=f"file-{number}", daemon=True).start()
+        except RuntimeError:
+            # The system gives no more threads: those that there are do all the work.
+            if not number:
+                raise
+            return
+
+
 def _worked_on(pipeline: FilePipeline, services: Services, job: Job) -> FileReport:
     try:
-        return _put_on_record(pipeline.process(job), job.record, services)
-    except Exception as error:  # noqa: BLE001 - a thread that dies without a report would hang the run
-        return FileReport(
-            job.file_path,
-            Outcome.FAILED,
-            code="unexpected",
-            reason=f"unexpected {type(error).__name__}",
-            detail=repr(error),
-        )
+        report = pipeline.process(job)
+        # What a stopped run leaves undone is no failure of the file.
+        return report if pipeline.stopped else _put_on_record(report, job.record, services)
+    except BaseException as error:  # noqa: BLE001 - a thread that dies without a report would hang the run
+        return unexpected(FileReport(job.file_path, Outcome.FAILED), error)
 
 
 def _put_on_record(
@@ -132,7 +142,7 @@ def _put_on_record(
     try:
         if report.outcome is Outcome.FAILED:
             services.state.record_failure(record, report)
-        elif report.outcome in (Outcome.MADE, Outcome.CURRENT):
+        elif report.outcome in (Outcome.MADE, Outcome.CURRENT, Outcome.REMOVED):
             services.state.clear(record.file_path)
     except StateError as error:
         return replace(report, warnings=(*report.warnings, f"its record was not kept: {error.reason}"))
@@ -148,33 +158,38 @@ def _remove(
     *,
     listed: int,
 ) -> Iterator[FileReport]:
-    if fuse.blows(len(gone), listed):
-        for report in gone:
-            reason = f"not removed, for {len(gone)} of {listed} files seem gone at once: {report.reason}"
-            kept = replace(report, outcome=Outcome.FAILED, code=RemovalFuseBlown.code, reason=reason)
-            yield _put_on_record(kept, records[report.file_path], services)
-        return
+    refusal = _refusal(len(gone), services, fuse, listed=listed)
     for report in gone:
-        ended = _remove_one(report, records, pipeline, services)
-        yield _put_on_record(ended, records[report.file_path], services)
+        record = records[report.file_path]
+        assert isinstance(record, ChangedFile)
+        if refusal is None:
+            ended = _remove_one(report, record, pipeline)
+        else:
+            reason = f"not removed, for {refusal.reason}: {report.reason}"
+            ended = replace(report, outcome=Outcome.FAILED, code=refusal.code, reason=reason)
+        yield _put_on_record(ended, record, services)
 
 
-def _remove_one(
-    report: FileReport,
-    records: dict[str, ChangedFile | FileError | None],
-    pipeline: FilePipeline,
-    services: Services,
-) -> FileReport:
-    record = records[report.file_path]
-    assert isinstance(record, ChangedFile)
+def _refusal(gone: int, services: Services, fuse: Fuse, *, listed: int) -> MarbleImagesError | None:
+    """Why none of the files that are gone is removed, or ``None`` if all may be."""
+    if not gone:
+        return None
+    if fuse.blows(gone, listed):
+        return RemovalFuseBlown(f"{gone} of {listed} files seem gone at once")
     try:
-        pipeline.check_unchanged(record)
-        services.queue.remove(record.file_path)
-        services.state.clear(record.file_path)
+        today = services.state.plan_removals(gone, at_most=fuse.most_a_day)
+    except StateError as error:
+        return error
+    return RemovalFuseBlown(f"{today} files seem gone today") if today > fuse.most_a_day else None
+
+
+def _remove_one(report: FileReport, record: ChangedFile, pipeline: FilePipeline) -> FileReport:
+    try:
+        pipeline.marks.remove(record)
     except FileError as error:
         return failed(report, error)
     except QueueError as error:
         return replace(report, outcome=Outcome.FAILED, code=error.code, reason=error.reason)
-    except StateError as error:
-        return replace(report, warnings=(*report.warnings, error.reason))
+    except Exception as error:  # noqa: BLE001 - the reports of the files after it must not be lost
+        return unexpected(report, error)
     return report

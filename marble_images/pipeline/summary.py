@@ -66,13 +66,20 @@ class RunSummary:
         return sorted(self.reports, key=lambda report: (_ORDER.index(report.outcome), report.file_path))
 
     def failure_message(self) -> str:
-        """Names the first ten files that failed, with their reasons."""
+        """Names the first ten files that failed, with their reasons; a reason that all share, once."""
         failures = self.failures
-        named = "; ".join(f"{f.file_path}: {f.reason}" for f in failures[:_NAMED_IN_A_FAILURE])
-        more = len(failures) - _NAMED_IN_A_FAILURE
-        tail = f"; and {more} more" if more > 0 else ""
-        fuse = "A whole source seems to be down, so nothing was removed. " if self.fuse_blown else ""
-        return f"{fuse}{len(failures)} of {self.listed} files failed: {named}{tail}"
+        named = failures[:_NAMED_IN_A_FAILURE]
+        more = len(failures) - len(named)
+        head = f"{self._fuse_text()}{len(failures)} of {self.listed} files failed"
+        shared = {failure.reason for failure in failures}
+        if len(failures) > 1 and len(shared) == 1:
+            paths = ", ".join(failure.file_path for failure in named)
+            return f"{head}: {shared.pop()} ({paths}{f' and {more} more' if more else ''})"
+        text = "; ".join(f"{failure.file_path}: {failure.reason}" for failure in named)
+        return f"{head}: {text}{f'; and {more} more' if more else ''}"
+
+    def _fuse_text(self) -> str:
+        return "A whole source seems to be down, so nothing was removed. " if self.fuse_blown else ""
 
     def as_json(self) -> dict[str, Any]:
         """The summary as it is kept in the state."""

@@ -36,24 +36,39 @@ def work_folder(parent: Path | None = None) -> Iterator[Path]:
     parent = parent or default_parent()
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        sweep(parent)
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        with _alone_in(parent):
+            sweep(parent)
+            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+            lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
         raise NoDiskSpace(f"no work folder can be made in {parent}: {error.strerror}") from None
-    lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
 
 
+@contextmanager
+def _alone_in(parent: Path) -> Iterator[None]:
+    """Let no other run look for leftovers between the making of a folder and its lock."""
+    descriptor = os.open(parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        # Some network file systems lock no folders.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def sweep(parent: Path) -> None:
     """Remove the work folders in ``parent`` whose runs no longer live."""
     for folder in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):
-            lock = os.open(folder / _LOCK, os.O_RDWR)
+            # One without a lock was left by a run that died as it made or removed it.
+            lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
