@@ -1,6 +1,7 @@
 """The pyramid TIFF of each image file, made by an op that takes the keys of its run, one or a range."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -11,7 +12,12 @@ from pydantic import Field
 from marble_images import RULES_VERSION
 from marble_images.assets.changed_files import changed_files
 from marble_images.assets.pyramid_checks import CHECKS, findings_of, look_again
-from marble_images.assets.pyramid_events import last_materialization, materialization_of, plain_metadata
+from marble_images.assets.pyramid_events import (
+    last_materialization,
+    materialization_of,
+    observation_of,
+    plain_metadata,
+)
 from marble_images.clear_failures import clear_failures
 from marble_images.days import day_of
 from marble_images.models import FileReport, Outcome
@@ -114,12 +120,16 @@ def make_pyramids(
                     _options(config, settings, _made_before(context)),
                     folder=folder,
                     threads=config.files_in_flight or settings.files_in_flight,
-                    fuse=Fuse(settings.max_removed, settings.max_removed_fraction),
+                    fuse=Fuse(
+                        settings.max_removed, settings.max_removed_fraction, settings.max_removed_a_day
+                    ),
                 )
-                for report in reports:
-                    summary.reports.append(report)
-                    publish(report)
-                    _log(context, report, keys[report.file_path], summary)
+                # Closed at once when the run is interrupted, so that no thread begins another file.
+                with closing(reports):
+                    for report in reports:
+                        summary.reports.append(report)
+                        publish(report)
+                        _log(context, report, keys[report.file_path], summary)
                 _finish(context, summary, services)
     yield from ()
     if summary.failures:
@@ -183,6 +193,9 @@ def _log(context: dg.AssetExecutionContext, report: FileReport, key: str, summar
     materialization = materialization_of(report, key, before)
     if materialization is not None:
         context.log_event(materialization)
+    observation = observation_of(report, key)
+    if observation is not None:
+        context.log_event(observation)
     selected = {check.name for check in context.selected_asset_check_keys}
     for finding in findings_of(report):
         if finding.check in selected:
@@ -196,8 +209,8 @@ def _log(context: dg.AssetExecutionContext, report: FileReport, key: str, summar
 def _finish(context: dg.AssetExecutionContext, summary: RunSummary, services: Services) -> None:
     summary.check()
     day = context.run.tags.get(DAY_TAG) or day_of(datetime.now(timezone.utc))
-    services.state.write_run_report(context.run.run_id, summary.as_json() | {"day": day})
     context.log.info(f"{summary.reconciliation()}\n\n{markdown_table(summary.in_order())}")
+    services.state.write_run_report(context.run.run_id, summary.as_json() | {"day": day})
 
 
 __all__ = ["DAY_TAG", "PyramidConfig", "make_pyramids", "partition_key"]

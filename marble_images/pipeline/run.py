@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def run_files(
     folder: Path,
     threads: int,
     fuse: Fuse | None = None,
-) -> Iterator[FileReport]:
+) -> Generator[FileReport, None, None]:
     """Work on files, several at once, and yield one report for each as it is done.
 
     Files that their source says are gone come last, when it is known how many they are: each is removed
@@ -79,17 +80,18 @@ def run_files(
     services.state.failures_of(record for record in records.values() if isinstance(record, ChangedFile))
     pipeline = FilePipeline(services, options, folder)
     gone: list[FileReport] = []
-    for report in _in_threads(pipeline, services, jobs, threads):
-        if report.outcome is Outcome.REMOVED:
-            gone.append(report)
-        else:
-            yield report
+    with closing(_in_threads(pipeline, services, jobs, threads)) as reports:
+        for report in reports:
+            if report.outcome is Outcome.REMOVED:
+                gone.append(report)
+            else:
+                yield report
     yield from _remove(gone, records, pipeline, services, fuse or Fuse(), listed=len(paths))
 
 
 def _in_threads(
     pipeline: FilePipeline, services: Services, jobs: Sequence[Job], threads: int
-) -> Iterator[FileReport]:
+) -> Generator[FileReport, None, None]:
     waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
     done: queue.SimpleQueue[FileReport] = queue.SimpleQueue()
     for job in jobs:
