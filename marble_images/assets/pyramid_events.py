@@ -12,6 +12,7 @@ from dagster import AssetRecordsFilter
 
 from marble_images import RULES_VERSION
 from marble_images.assets.pyramid_checks import PYRAMID_TIFFS
+from marble_images.failures import failure_reasons
 from marble_images.models import FileReport, Outcome
 from marble_images.settings import Settings
 
@@ -43,6 +44,29 @@ def materialization_of(
         partition=key,
         metadata=metadata,
         tags={DATA_VERSION_TAG: version, CODE_VERSION_TAG: RULES_VERSION},
+    )
+
+
+def observation_of(report: FileReport, key: str) -> dg.AssetObservation | None:
+    """The event of a file that has a reason for not being made: what its partition's page says of it."""
+    if not report.reason:
+        return None
+    told = failure_reasons().get(report.code or "")
+    metadata = {
+        "file": report.file_path,
+        "outcome": report.outcome.value,
+        "reason": report.reason,
+        "code": report.code,
+        "what to do": told.advice if told else None,
+        "source type": report.source_type,
+        "source address": report.address,
+        "detail": report.detail,
+    }
+    return dg.AssetObservation(
+        PYRAMID_TIFFS,
+        partition=key,
+        description=report.reason,
+        metadata={name: value for name, value in metadata.items() if value is not None},
     )
 
 
