@@ -21,11 +21,8 @@ Mask = npt.NDArray[np.bool_]
 BLOCK = 8
 """Side of a block, in pixels of the smaller picture."""
 
-# Share of the local contrast by which another shrink kernel moves the mean of 8 x 8 pixels: half is above
-# what nearest, median and Lanczos kernels do to noise and line art.
-_DETAIL_SHARE = 0.5
-# A tile's mean moves by at most 0.5 when halves are rounded up, and by 0.7 in JPEG and WebP.
-_MEAN_TOLERANCE = 1.25
+# Other kernels leave block means correlated by 0.89 and more, even on noise; nearest neighbour does not.
+_ALIKE = 0.8
 _WINDOW = 16
 # A shift moves the blocks along every edge; a lossy codec is now and then far off in a single one.
 _FEW = 0.01
@@ -86,18 +83,39 @@ class Tolerance:
         Of a block that the picture's right or lower edge cuts, where the padding of the tile bleeds in.
     edge_luma
         Whether only brightness counts in those: stored at half resolution, colour mixes with the padding.
+    mean
+        Of the mean of a whole tile.
+    noise
+        Root of the mean square of such differences.
+    mean_detail
+        Share of the contrast within blocks by which the mean of a tile moves when something is clipped.
     """
 
     block: float
     edge: float
-    edge_luma: bool
+    mean: float
+    noise: float
+    mean_detail: float = 0.05
+    edge_luma: bool = False
+
+    def of_mean(self, cut: Mask) -> float:
+        """By how much the mean of a tile may differ, of whose blocks some are cut."""
+        return self.mean + (self.edge - self.mean) * float(cut.mean())
 
 
 # Measured as the largest difference between a level and the exact mean of the one above, over noise, line
 # art, checkerboards, stripes of one pixel, photographs and flat pictures of odd and even sizes.
-LOSSLESS = Tolerance(1.0, 1.0, edge_luma=False)  # 0.5: the mean of four is rounded
-FULL_COLOUR = Tolerance(3.0, 5.0, edge_luma=False)  # 1.7 and 1.9: JPEG of quality 90 in RGB
-HALF_COLOUR = Tolerance(12.0, 16.0, edge_luma=True)  # 12: JPEG of quality 75, WebP of quality 90
+LOSSLESS = Tolerance(1.0, 1.0, 0.6, 0.3)  # 0.5: the mean of four is rounded
+FULL_COLOUR = Tolerance(3.0, 12.0, 0.8, 0.5)  # 1.7, at edges 7, tiles 0.5: JPEG of quality 90 in RGB
+# 5.3, edges 13, tiles 1.4: JPEG of quality 75, compared as the YCbCr that is stored, before it is clipped.
+HALF_COLOUR = Tolerance(8.0, 24.0, 1.8, 1.0, edge_luma=True)
+# 12, edges 16, tiles 0.7, and 37 where colours that alternate from pixel to pixel are clipped: WebP of
+# quality 75 and 90, which only comes as RGB.
+CLIPPED_COLOUR = Tolerance(12.0, 24.0, 2.0, 1.5, mean_detail=0.5, edge_luma=True)
+# Share of the contrast within a block by which another kernel moves its mean: 0.1 where a side is even and
+# 0.3 where half a pixel of drift comes in; 0.4 in blocks that are cut. Clipped colour moves it by 0.36.
+_DETAIL_SHARE = 0.35
+_DETAIL_SHARE_CUT = 0.5
 
 
 def luma(pixels: Floats, *, ycbcr: bool) -> Floats:
@@ -107,19 +125,24 @@ def luma(pixels: Floats, *, ycbcr: bool) -> Floats:
     return pixels @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def difference(lower: Floats, upper: Floats, whole: tuple[int, int], limit: Tolerance, ycbcr: bool) -> Floats:
+def cut_blocks(height: int, width: int) -> Mask:
+    """Which blocks of a picture its edges cut, from its size in pixels: (rows, columns)."""
+    cut = np.ones((-(-height // BLOCK), -(-width // BLOCK)), np.bool_)
+    cut[: height // BLOCK, : width // BLOCK] = False
+    return cut
+
+
+def difference(lower: Floats, upper: Floats, cut: Mask, limit: Tolerance, ycbcr: bool) -> Floats:
     """How far each block of ``lower`` is from ``upper``, as a multiple of what is tolerated.
 
     Parameters
     ----------
     lower, upper
         Means of the same blocks of both pictures: (rows, columns, bands).
-    whole
-        Rows and columns of blocks that no edge of the picture cuts.
+    cut
+        Which blocks an edge of the picture cuts.
     """
     apart: Floats = np.abs(lower - upper).max(axis=2)
-    cut = np.ones(apart.shape, np.bool_)
-    cut[: whole[0], : whole[1]] = False
     if limit.edge_luma and cut.any():
         bright = np.abs(luma(lower, ycbcr=ycbcr) - luma(upper, ycbcr=ycbcr))
         apart = np.where(cut, bright, apart)
@@ -137,7 +160,7 @@ def shift_of_blocks(lower: Floats, upper: Floats, limit: Tolerance) -> tuple[flo
     inner = np.s_[1:-2, 1:-2]
     down, right = (np.gradient(upper, axis=axis)[inner].ravel() for axis in (0, 1))
     apart = (lower - upper)[inner].ravel().astype(np.float64)
-    if np.sqrt(np.mean(apart**2)) < max(0.3, 0.15 * limit.block):
+    if np.sqrt(np.mean(apart**2)) < 2 * limit.noise:
         return 0.0, 0.0
     basis = np.stack([right, down, np.ones_like(right)], axis=1).astype(np.float64)
     solution, *_ = np.linalg.lstsq(basis.T @ basis, basis.T @ apart, rcond=1e-9)
@@ -164,29 +187,34 @@ def explain(lower: Pixels, upper: Pixels, limit: Tolerance, *, ycbcr: bool) -> s
     height, width = lower.shape[:2]
     small = block_means(block_sums(lower, BLOCK), width, height, BLOCK)
     large = block_means(block_sums(upper, 2 * BLOCK), 2 * width, 2 * height, 2 * BLOCK)
-    detail = spread(upper, 2 * BLOCK)
-    whole = (height // BLOCK, width // BLOCK)
-    allowed = 1 + _DETAIL_SHARE * _widest(detail) / limit.block
-    apart = difference(small, large, whole, limit, ycbcr)
-    wrong = apart > allowed
+    halved = pair_sums(upper.astype(np.float32)) / np.float32(4)
+    clipped = limit is CLIPPED_COLOUR
+    # What a pixel differs from the next is all that is lost with half the colour resolution.
+    detail = _fine_detail(upper, halved) if clipped else spread(upper, 2 * BLOCK)
+    cut = cut_blocks(height, width)
+    share = np.where(cut | clipped, np.float32(_DETAIL_SHARE_CUT), np.float32(_DETAIL_SHARE))
+    apart = difference(small, large, cut, limit, ycbcr)
+    wrong = apart > 1 + share * _widest(detail) / limit.block
     if wrong.any():
         most = np.abs(small - large).max(axis=2)[wrong].max()
         return f"{_percent(wrong)} of it differs by up to {most:.0f}"
+    lost = limit.mean_detail * float(detail.mean())
     offset = np.abs((small - large).mean(axis=(0, 1))).max()
-    if offset > _MEAN_TOLERANCE + _DETAIL_SHARE * detail.mean():
+    if offset > limit.of_mean(cut) + lost:
         return f"it is off by {offset:.1f} throughout"
-    if not _alike(luma(small, ycbcr=ycbcr), luma(large, ycbcr=ycbcr), limit):
+    if not _alike(small, large, 2 * limit.noise + (lost if clipped else 0)):
         return "it shows something else"
-    halved = pair_sums(upper.astype(np.float32)) / np.float32(4)
     if limit is not LOSSLESS and np.mean(apart > 1) < _FEW:
         return None
-    right, down = _shift_of_pixels(luma(lower.astype(np.float32), ycbcr=ycbcr), luma(halved, ycbcr=ycbcr))
+    bright = luma(lower.astype(np.float32), ycbcr=ycbcr)
+    right, down = _shift_of_pixels(bright, luma(halved, ycbcr=ycbcr), limit)
     return f"it is shifted by {right} and {down} pixels" if right or down else None
 
 
-def suspicious(apart: Floats, lower: Floats, upper: Floats) -> bool:
+def suspicious(apart: Floats, lower: Floats, upper: Floats, cut: Mask, limit: Tolerance) -> bool:
     """Whether a tile needs a look at its pixels: a block is too far off, or the tile is on the whole."""
-    return bool((apart > 1).any() or np.abs((lower - upper).mean(axis=(0, 1))).max() > _MEAN_TOLERANCE)
+    offset = np.abs((lower - upper).mean(axis=(0, 1))).max()
+    return bool((apart > 1).any() or offset > limit.of_mean(cut))
 
 
 def spread(pixels: Pixels, block: int) -> Floats:
@@ -200,6 +228,15 @@ def spread(pixels: Pixels, block: int) -> Floats:
     return np.sqrt(np.maximum(second - means**2, 0)).max(axis=2)
 
 
+def _fine_detail(upper: Pixels, halved: Floats) -> Floats:
+    """Standard deviation within each 2 x 2 pixels, its root mean square in each block: (rows, columns)."""
+    within = (pair_sums(upper.astype(np.float32) ** 2) / np.float32(4) - halved**2).max(axis=2)
+    height, width = within.shape
+    rows = np.add.reduceat(within, np.arange(0, height, BLOCK), axis=0)
+    sums = np.add.reduceat(rows, np.arange(0, width, BLOCK), axis=1)
+    return np.sqrt(np.maximum(block_means(sums[..., None], width, height, BLOCK)[..., 0], 0))
+
+
 def _widest(values: Floats) -> Floats:
     """The largest value among each block and its eight neighbours: kernels reach across blocks."""
     padded = np.pad(values, 1, mode="edge")
@@ -208,13 +245,13 @@ def _widest(values: Floats) -> Floats:
     return np.max(shifted, axis=0)
 
 
-def _alike(lower: Floats, upper: Floats, limit: Tolerance) -> bool:
+def _alike(lower: Floats, upper: Floats, visible: float) -> bool:
     """Whether windows of blocks that show something show the same; means alone cannot tell noise apart."""
     for top in range(0, len(lower), _WINDOW):
         for left in range(0, lower.shape[1], _WINDOW):
             part = np.s_[top : top + _WINDOW, left : left + _WINDOW]
-            a, b = lower[part].ravel(), upper[part].ravel()
-            if a.size >= _WINDOW and b.std() > 2 * limit.block and correlation(a, b) < 0.5:
+            a, b = (picture[part] - picture[part].mean(axis=(0, 1)) for picture in (lower, upper))
+            if a[..., 0].size >= _WINDOW and b.std() > visible and correlation(a, b) < _ALIKE:
                 return False
     return True
 
@@ -226,7 +263,7 @@ def correlation(a: Floats, b: Floats) -> float:
     return float(np.sum(a * b)) / scale if scale > 0 else 0.0
 
 
-def _shift_of_pixels(lower: Floats, upper: Floats) -> tuple[int, int]:
+def _shift_of_pixels(lower: Floats, upper: Floats, limit: Tolerance) -> tuple[int, int]:
     """By how many pixels ``lower`` is shifted against ``upper``, (right, down), (0, 0) if it is not.
 
     Cross-correlation of the edges: a shift must match clearly better than no shift does. Half a pixel of
@@ -250,7 +287,14 @@ def _shift_of_pixels(lower: Floats, upper: Floats) -> tuple[int, int]:
     best = float(near.max())
     row, column = np.unravel_index(near.argmax(), near.shape)
     at = (int(column) - reach, int(row) - reach)
-    return at if best > 0.3 and still < 0.7 * best else (0, 0)
+    if best < 0.3 or still > 0.7 * best:
+        return 0, 0
+    inner = lower[reach:-reach, reach:-reach]
+    rows, columns = inner.shape
+    moved = upper[reach - at[1] :, reach - at[0] :][:rows, :columns]
+    before = float(np.sqrt(np.mean((inner - upper[reach:-reach, reach:-reach]) ** 2)))
+    after = float(np.sqrt(np.mean((inner - moved) ** 2)))
+    return at if before > limit.block and after < 0.7 * before else (0, 0)
 
 
 def resized(means: Floats, width: int, height: int, box: tuple[float, float]) -> Floats:
@@ -265,12 +309,15 @@ def resized(means: Floats, width: int, height: int, box: tuple[float, float]) ->
 
 
 def unlike_reference(
-    top: Floats, reference: Floats, tolerance: float, detail: Floats | None = None
+    top: Floats, reference: Floats, grain: Floats, tolerance: float, detail: Floats | None = None
 ) -> str | None:
     """Compare a picture with its source; both are small, of one size, (rows, columns, bands).
 
     Parameters
     ----------
+    grain
+        How much the source's pixels differ within each of those, (rows, columns): where they do, a little
+        comes through every kernel, in another pattern from each.
     tolerance
         By how much a pixel may differ where nothing is near that differs from it; half of it on the whole.
     detail
@@ -284,16 +331,20 @@ def unlike_reference(
     apart = np.abs(top - reference).max(axis=2)
     contrast = _widest(reference.max(axis=2)) + _widest(-reference.min(axis=2))
     lost = np.zeros_like(apart) if detail is None else _widest(detail)
-    wrong = apart > tolerance + _DETAIL_SHARE * contrast + lost
+    wrong = apart > tolerance + contrast / 2 + _GRAIN_SHARE * _widest(grain) + lost
     if wrong.mean() > 0.02 or _dense(wrong):
         return f"{_percent(wrong)} of it differs by up to {apart[wrong].max():.0f}"
     offset = np.abs((top - reference).mean(axis=(0, 1))).max()
-    if offset > tolerance / 2 + lost.mean():
+    if offset > tolerance / 2 + _GRAIN_SHARE / 2 * grain.mean() + lost.mean():
         return f"it is off by {offset:.1f} throughout"
     seen = reference.std(axis=(0, 1)).max()
-    if seen > tolerance and correlation(top, reference) < 0.5:
+    if seen > tolerance + _GRAIN_SHARE * grain.mean() and correlation(top, reference) < 0.5:
         return "it shows something else"
     return None
+
+
+# Stripes of one pixel, halved with a Lanczos kernel from 257 and from 256 pixels: 0.21, their mean 0.13.
+_GRAIN_SHARE = 0.3
 
 
 def _dense(wrong: Mask) -> bool:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from marble_images.errors import one_line
 from marble_images.pyramid.compare import (
     BLOCK,
+    CLIPPED_COLOUR,
     FULL_COLOUR,
     HALF_COLOUR,
     LOSSLESS,
@@ -21,6 +22,7 @@ from marble_images.pyramid.compare import (
     Tolerance,
     block_means,
     block_sums,
+    cut_blocks,
     difference,
     explain,
     luma,
@@ -46,7 +48,7 @@ _SMALL_SIDE = 256
 _SOURCE_TOLERANCE = 8.0
 _NARROW_SOURCE_TOLERANCE = 40.0
 # Fewer blocks across, and the last, cut one would weigh too much.
-_SMALL_BLOCKS = 16
+_SMALL_BLOCKS = 64
 # Other ways of halving an odd size drift by half a pixel at the far edge.
 _SHIFT_TOLERANCE = 0.75
 _MOST_NAMED = 3
@@ -153,9 +155,9 @@ class _Pixels:
     def _tolerance(self, level: Level) -> Tolerance:
         if not level.lossy:
             return LOSSLESS
-        if level.compression == JPEG and not self._ycbcr:
-            return FULL_COLOUR
-        return HALF_COLOUR
+        if level.compression != JPEG:
+            return CLIPPED_COLOUR
+        return HALF_COLOUR if self._ycbcr else FULL_COLOUR
 
     def _against_above(self, index: int, above: Floats, sums: Floats) -> Iterator[Problem]:
         level = self._levels[index]
@@ -169,8 +171,8 @@ class _Pixels:
                 where, f"it is shifted against level {index - 1} by {right:.1f} and {down:.1f} pixels"
             )
             return
-        whole = (level.height // BLOCK, level.width // BLOCK)
-        apart = difference(lower, upper, whole, limit, self._ycbcr)
+        cut = cut_blocks(level.height, level.width)
+        apart = difference(lower, upper, cut, limit, self._ycbcr)
         failures = []
         per_tile = level.tile // BLOCK
         for row in range(level.down):
@@ -178,7 +180,7 @@ class _Pixels:
                 part = np.s_[
                     row * per_tile : (row + 1) * per_tile, column * per_tile : (column + 1) * per_tile
                 ]
-                if not suspicious(apart[part], lower[part], upper[part]):
+                if not suspicious(apart[part], lower[part], upper[part], cut[part], limit):
                     continue
                 pixels = level.read(self._file, row, column)
                 wrong = explain(pixels, self._above(index, row, column, pixels), limit, ycbcr=self._ycbcr)
@@ -220,10 +222,12 @@ class _Pixels:
         narrow = level.lossy and min(level.width, level.height) < 2 * BLOCK
         if narrow:
             seen, due = (luma(picture, ycbcr=self._ycbcr)[..., None] for picture in (seen, due))
-        wrong = unlike_reference(seen, due, _NARROW_SOURCE_TOLERANCE if narrow else _SOURCE_TOLERANCE)
-        if wrong and self._tolerance(level) is HALF_COLOUR:
+        grain = np.maximum(_grain(source, width, height), _grain(top.astype(np.uint8), width, height))
+        tolerance = _NARROW_SOURCE_TOLERANCE if narrow else _SOURCE_TOLERANCE
+        wrong = unlike_reference(seen, due, grain, tolerance)
+        if wrong and self._tolerance(level).edge_luma:
             detail = self._detail(level, width, height)
-            wrong = unlike_reference(seen, due, _NARROW_SOURCE_TOLERANCE, detail)
+            wrong = unlike_reference(seen, due, grain, _NARROW_SOURCE_TOLERANCE, detail)
         if wrong:
             yield error("level 0", f"it does not match its source: {wrong}")
 
@@ -238,6 +242,12 @@ class _Pixels:
                     row * size : row * size + part.shape[0], column * size : column * size + part.shape[1]
                 ] = part
         return resized(found[..., None], width, height, (level.width / BLOCK, level.height / BLOCK))[..., 0]
+
+
+def _grain(picture: Pixels, width: int, height: int) -> Floats:
+    """How much neighbouring pixels of a small picture differ, shrunk to a size: (height, width)."""
+    rows, columns = picture.shape[:2]
+    return resized(spread(picture, 2)[..., None], width, height, (columns / 2, rows / 2))[..., 0]
 
 
 def _bands(source: npt.NDArray[np.uint8], bands: int, ycbcr: bool) -> Floats:
