@@ -80,16 +80,16 @@ def test_copyright_status(status: str | None, copyrighted: bool) -> None:
 @pytest.mark.parametrize(
     ("text", "moment"),
     [
-        ("2021-07-13T06:00:22.762881", datetime(2021, 7, 13, 6, 0, 22, 762881)),
-        ("2021-07-13T06:00:22", datetime(2021, 7, 13, 6, 0, 22)),
-        ("2021-07-13T06:00:22.7Z", datetime(2021, 7, 13, 6, 0, 22, 700000)),
-        ("2021-07-13T06:00:22.123456789Z", datetime(2021, 7, 13, 6, 0, 22, 123456)),
-        ("2021-07-13T02:00:22.5-04:00", datetime(2021, 7, 13, 6, 0, 22, 500000)),
-        ("2021-07-13", datetime(2021, 7, 13)),
+        ("2021-07-13T06:00:22.762881", datetime(2021, 7, 13, 6, 0, 22, 762881, tzinfo=timezone.utc)),
+        ("2021-07-13T06:00:22", datetime(2021, 7, 13, 6, 0, 22, tzinfo=timezone.utc)),
+        ("2021-07-13T06:00:22.7Z", datetime(2021, 7, 13, 6, 0, 22, 700000, tzinfo=timezone.utc)),
+        ("2021-07-13T06:00:22.123456789Z", datetime(2021, 7, 13, 6, 0, 22, 123456, tzinfo=timezone.utc)),
+        ("2021-07-13T02:00:22.5-04:00", datetime(2021, 7, 13, 6, 0, 22, 500000, tzinfo=timezone.utc)),
+        ("2021-07-13", datetime(2021, 7, 13, tzinfo=timezone.utc)),
     ],
 )
 def test_dates_are_utc_unless_they_say_otherwise(text: str, moment: datetime) -> None:
-    assert parse_queue_date(text) == moment.replace(tzinfo=timezone.utc)
+    assert parse_queue_date(text) == moment
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00+23:00", "9999-12-31T23:00:00-05:00", "Z", "2021-7-1"])

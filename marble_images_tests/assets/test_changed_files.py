@@ -106,9 +106,9 @@ def test_a_backfill_over_past_days_is_one_run_with_one_listing_split_by_day(
     assert listed("2026-03-09") == ["three.tif", "waits.tif"]
     assert materialized(instance, "changed_files") == {"2026-03-07", "2026-03-08", "2026-03-09"}
     pages = {
-        event.materialization.partition: event.materialization.metadata["AppSync pages"].value
+        made.partition: made.metadata["AppSync pages"].value
         for event in result.get_asset_materialization_events()
-        for event in [event.step_materialization_data]
+        for made in [event.step_materialization_data.materialization]
     }
     assert pages == {"2026-03-07": 1, "2026-03-08": 1, "2026-03-09": 1}
 

@@ -314,7 +314,7 @@ def test_a_materialization_tells_what_was_made(
     queue.s3("a/1.jpg", jpeg())
     result = make_pyramids(instance, ["a/1.jpg"])
     (event,) = result.asset_materializations_for_node("make_pyramids")
-    metadata = {name: value.value for name, value in event.metadata.items()}
+    metadata: dict[str, Any] = {name: value.value for name, value in event.metadata.items()}
     assert (metadata["width"], metadata["height"], metadata["levels"]) == (700, 600, 2)
     assert metadata["pyramid"] == f"s3://{layout.IMAGE_BUCKET}/a/1.tif"
     assert (

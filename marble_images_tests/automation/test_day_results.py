@@ -51,7 +51,9 @@ class Morning:
 
     def report(self, run: dg.DagsterRun, day: str, outcomes: dict[str, Outcome]) -> None:
         reports = [
-            FileReport(path, outcome, **{"code": "publish", "reason": "no"} if outcome is FAILED else {})
+            FileReport(path, outcome, code="publish", reason="no")
+            if outcome is FAILED
+            else FileReport(path, outcome)
             for path, outcome in outcomes.items()
         ]
         self.store.write_run_report(run.run_id, RunSummary(len(reports), reports).as_json(), day=day)
@@ -120,8 +122,9 @@ def test_a_run_that_is_repeated_replaces_what_it_repeats(morning: Morning) -> No
     make_list(morning.instance, morning.store, ["a.tif", "b.tif"], DAY)
     failed = morning.run(DAY, {"a.tif": MADE, "b.tif": FAILED}, DagsterRunStatus.FAILURE)
     assert morning.tick()[DAY]["failed"] == 1
-    again = {"parent_run_id": failed.run_id, "root_run_id": failed.run_id}
-    morning.run(DAY, {"a.tif": CURRENT, "b.tif": MADE}, **again)
+    morning.run(
+        DAY, {"a.tif": CURRENT, "b.tif": MADE}, parent_run_id=failed.run_id, root_run_id=failed.run_id
+    )
     result = morning.tick()[DAY]
     assert (result["failed"], result["made"], result["current"]) == (0, 1, 1)
 

@@ -23,9 +23,13 @@ with work_folder(Path(sys.argv[1])) as folder:
 
 
 def test_the_folder_is_gone_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), work_folder(tmp_path) as folder:
-        (folder / "file").write_text("x")
-        raise RuntimeError
+    def fail_inside() -> None:
+        with work_folder(tmp_path) as folder:
+            (folder / "file").write_text("x")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_inside()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -115,8 +116,12 @@ def test_files_with_strange_ids_are_made_shown_and_made_again(ui: DevServer) -> 
     ui.backfill("pyramid_tiffs", [partition_key(path) for path in STRANGE])
     for path in STRANGE:
         key = f"{path.rpartition('.')[0]}.tif"
-        until(lambda key=key, path=path: modified(ui, key) != before[path], f"new pyramid of {path}")
+        until(partial(_is_newer, ui, key, before[path]), f"new pyramid of {path}")
     wait_for(ui, "materialized", STRANGE)
+
+
+def _is_newer(ui: DevServer, key: str, before: object) -> bool:
+    return modified(ui, key) != before
 
 
 CHECKS = """
