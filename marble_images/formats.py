@@ -28,7 +28,7 @@ class ImageFormat(str, Enum):
     PNM = "PNM"
     JPEGLS = "JPEG-LS"
     RADIANCE = "Radiance HDR"
-    PSD = "Photoshop PSD"
+    PSD = "Photoshop"
     ICO = "ICO"
     CUR = "Windows cursor"
     ICNS = "Apple icon"
@@ -63,6 +63,7 @@ _MAGIC: tuple[tuple[bytes, ImageFormat], ...] = (
     (b"\x00\x00\x00\x0cjP  \r\n\x87\n", ImageFormat.JPEG2000),
     (b"\xff\x4f\xff\x51\x00", ImageFormat.JPEG2000),
     (b"8BPS\x00\x01", ImageFormat.PSD),
+    (b"8BPS\x00\x02", ImageFormat.PSD),
     (b"#?RADIANCE", ImageFormat.RADIANCE),
     (b"#?RGBE", ImageFormat.RADIANCE),
     (b"icns", ImageFormat.ICNS),
@@ -80,7 +81,6 @@ _UNSUPPORTED: tuple[tuple[bytes, str], ...] = (
     (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "JPEG XL"),
     (b"\xff\x0a", "JPEG XL"),
     (b"II\xbc\x01", "JPEG XR"),
-    (b"8BPS\x00\x02", "Photoshop large document (PSB)"),
     (b"IIRO", "Olympus camera raw"),
     (b"IIRS", "Olympus camera raw"),
     (b"MMOR", "Olympus camera raw"),

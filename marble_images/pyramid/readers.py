@@ -7,7 +7,15 @@ from pathlib import Path
 
 from marble_images.errors import ImageError
 from marble_images.formats import ImageFormat
-from marble_images.pyramid import decode_codecs, decode_jpeg, decode_tiff, decode_vips, fallback, pdf
+from marble_images.pyramid import (
+    decode_codecs,
+    decode_jpeg,
+    decode_psd,
+    decode_tiff,
+    decode_vips,
+    fallback,
+    pdf,
+)
 from marble_images.pyramid.decode import Picture
 from marble_images.pyramid.model import ConvertOptions
 
@@ -22,7 +30,7 @@ def _first(read: Callable[[Path, ImageFormat, ConvertOptions], Picture]) -> Read
 _VIPS = _first(decode_vips.read)
 _PILLOW = _first(fallback.read_pillow)
 _ONLY_PILLOW = (
-    *(ImageFormat.BMP, ImageFormat.PSD, ImageFormat.ICO, ImageFormat.CUR, ImageFormat.ICNS),
+    *(ImageFormat.BMP, ImageFormat.ICO, ImageFormat.CUR, ImageFormat.ICNS),
     *(ImageFormat.PCX, ImageFormat.DCX, ImageFormat.SGI, ImageFormat.SUN, ImageFormat.TGA, ImageFormat.QOI),
     *(ImageFormat.DDS, ImageFormat.XBM, ImageFormat.XPM, ImageFormat.FLI, ImageFormat.MSP, ImageFormat.PCD),
     *(ImageFormat.IM, ImageFormat.JPEG2000),
@@ -34,6 +42,7 @@ READERS: Mapping[ImageFormat, tuple[Reader, ...]] = {
     ImageFormat.RADIANCE: (_first(decode_codecs.read_radiance),),
     ImageFormat.PNM: (_PILLOW, decode_codecs.read_netpbm),
     ImageFormat.PDF: (_first(pdf.read),),
+    ImageFormat.PSD: (_first(decode_psd.read),),
     ImageFormat.PNG: (_VIPS,),
     # libvips leaves what is missing of a cut GIF transparent, without a word.
     ImageFormat.GIF: (_PILLOW,),
