@@ -27,6 +27,7 @@ from marble_images.models import ChangedFile, FileReport, Outcome
 from marble_images.pipeline.progress import listening
 from marble_images.pipeline.summary import RunSummary
 from marble_images.settings import Settings
+from marble_images.sqlite_events import events_kept_open
 
 _QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _GOOD_ENDS = (Outcome.MADE, Outcome.CURRENT, Outcome.REMOVED)
@@ -164,13 +165,14 @@ def _run_one(job: dg.JobDefinition, instance: dg.DagsterInstance, request: dg.Ru
         SENSOR_NAME_TAG: pyramids_of_changed_files.name,
         RUN_KEY_TAG: str(request.run_key),
     }
-    ended = job.execute_in_process(
-        instance=instance,
-        partition_key=None if ASSET_PARTITION_RANGE_END_TAG in tags else request.partition_key,
-        tags=tags,
-        run_config={**request.run_config, **_QUIET},
-        raise_on_error=False,
-    )
+    with events_kept_open(instance):
+        ended = job.execute_in_process(
+            instance=instance,
+            partition_key=None if ASSET_PARTITION_RANGE_END_TAG in tags else request.partition_key,
+            tags=tags,
+            run_config={**request.run_config, **_QUIET},
+            raise_on_error=False,
+        )
     return "" if ended.success else _failure_of(ended)
 
 

@@ -36,6 +36,7 @@ from marble_images.resources import (
     StateResource,
 )
 from marble_images.settings import Settings
+from marble_images.sqlite_events import events_kept_open
 
 DAY_TAG = "marble/day"
 """Tag of a run that the sensor asked for: the day whose list named its files."""
@@ -103,7 +104,7 @@ def make_pyramids(
     and looks at them again.
     """
     keys = {file_path_of(key): key for key in context.partition_keys}
-    with clear_failures():
+    with clear_failures(), events_kept_open(context.instance):
         settings = Settings.load()
         with work_folder(settings.work_folder) as folder:
             if not context.selected_asset_keys:
