@@ -27,6 +27,7 @@ SIZES = {
     "dot": (1, 1),
     "thread": (1, 1300),
 }
+OTHER_SIZES = ("odd", "tile", "small", "thread")
 PROFILE_NAMES = [name for name in PROFILES if available(name)]
 
 
@@ -83,14 +84,16 @@ def _shrunk(picture: Array, width: int, height: int) -> Array:
 
 
 def _same(served: Array, due: Array, tolerance: float) -> None:
-    """Whether means of blocks are the same: the servers shrink on their own, up to a pixel off, and answer in JPEG."""
+    """Whether means of blocks are the same: servers shrink in their own ways and answer in JPEG."""
     size = (max(1, due.shape[1] // 16), max(1, due.shape[0] // 16))
     apart = np.abs(_shrunk(served, *size).astype(np.int16) - _shrunk(due, *size))
     assert apart.mean() < tolerance
     assert np.percentile(apart, 98) < 5 * tolerance
 
 
-@pytest.mark.parametrize("size", [*SIZES, "grey"])
+@pytest.mark.parametrize(
+    "size", ["large", "dot", "grey", *(pytest.param(s, marks=pytest.mark.slow) for s in OTHER_SIZES)]
+)
 @pytest.mark.parametrize("profile", PROFILE_NAMES)
 def test_info_and_every_tile_of_every_level_are_served(
     server: tuple[str, Server],

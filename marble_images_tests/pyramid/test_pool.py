@@ -168,7 +168,14 @@ def test_a_worker_that_hangs_is_stopped_and_the_next_file_is_converted(
         assert pool.convert(picture, tmp_path / "small.tif", OPTIONS).width == 96
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        signal.SIGKILL,
+        signal.SIGSEGV,
+        *(pytest.param(s, marks=pytest.mark.slow) for s in (signal.SIGABRT, signal.SIGBUS, signal.SIGILL)),
+    ],
+)
 def test_a_crash_ends_its_own_file_only(
     large: Path, picture: Path, tmp_path: Path, work: Path, sent: signal.Signals
 ) -> None:
