@@ -53,7 +53,7 @@ failures-page: $(VENV)/local.stamp ## write docs/failures.md anew
 	$(BIN)/python -m marble_images.failures > docs/failures.md
 
 screenshots: $(VENV)/dev.stamp ## take the pictures of docs/operating.md anew from the real UI
-	$(BIN)/python -m marble_images.local.screenshots docs/images
+	$(BIN)/python -m marble_images_tests.ui.screenshots docs/images
 
 lock: $(VENV)/pip.stamp ## resolve the dependencies anew into the lock files
 	$(BIN)/python -m pip install --quiet uv
