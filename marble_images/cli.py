@@ -122,16 +122,20 @@ def run(day: str | None) -> None:
     1 when the day could not be done at all.
     """
 
+    from dagster._core.errors import DagsterExecutionInterruptedError
+
     from marble_images.console import standard_output, totals
     from marble_images.errors import MarbleImagesError
+    from marble_images.interrupts import STATUS, ended_by_signals
 
     console = standard_output()
     try:
-        result = _run_and_show(console, day)
+        with ended_by_signals():
+            result = _run_and_show(console, day)
     except MarbleImagesError as error:
         _fail(error.reason)
-    except KeyboardInterrupt:
-        _fail("interrupted; the files that were not done still wait", 130)
+    except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+        _fail("interrupted; the files that were not done still wait", STATUS)
     console.print(totals(result.summary.reports, result.summary.reconciliation()), highlight=False)
     sys.exit(0 if result.all_well else SOME_FILES_FAILED)
 

@@ -9,12 +9,13 @@ from rich.console import Console
 
 from marble_images.console import display, result_table, standard_output, totals
 from marble_images.errors import MarbleImagesError
+from marble_images.interrupts import STATUS, ended_by_signals
 from marble_images.local.home import dagster_home
 from marble_images.local.samples import Sample, seed_folder, seed_samples
 from marble_images.local.stack import LocalStack
 from marble_images.models import FileReport, Outcome
 
-AS_EXPECTED, FAILED, NOT_AS_EXPECTED, INTERRUPTED = 0, 1, 3, 130
+AS_EXPECTED, FAILED, NOT_AS_EXPECTED, INTERRUPTED = 0, 1, 3, STATUS
 
 
 def run_demo(folder: Path, files: Path | None = None) -> int:
@@ -37,7 +38,7 @@ def run_demo(folder: Path, files: Path | None = None) -> int:
 
     console = standard_output()
     try:
-        with LocalStack(folder) as stack:
+        with ended_by_signals(), LocalStack(folder) as stack:
             return _run(console, stack, folder, files)
     except MarbleImagesError as error:
         Console(stderr=True).print(f"marble-images: {error.reason}", markup=False, highlight=False)

@@ -45,13 +45,19 @@ class QueueMarks:
             The API key is refused.
         """
         self.check_unchanged(record)
-        with _about_the_file():
-            marked = self._queue.mark_processed(
-                record.file_path,
-                height=height,
-                width=width,
-                before_retry=lambda: self.check_unchanged(record),
-            )
+        try:
+            with _about_the_file():
+                marked = self._queue.mark_processed(
+                    record.file_path,
+                    height=height,
+                    width=width,
+                    before_retry=lambda: self.check_unchanged(record),
+                )
+        except FileQueueError as error:
+            # The mark may have been made, and only its answers were lost.
+            marked = self._read(record) or record
+            if not _is_marked(marked, record, height=height, width=width):
+                raise error from None
         if marked.revision != record.revision:
             self.check_unchanged(record)
 
@@ -94,6 +100,11 @@ class QueueMarks:
     def _read(self, record: ChangedFile) -> ChangedFile | None:
         with _about_the_file():
             return self._queue.get_record(record.file_path)
+
+
+def _is_marked(now: ChangedFile, record: ChangedFile, *, height: int, width: int) -> bool:
+    processed = not now.waiting and now.date_last_processed != record.date_last_processed
+    return processed and (now.height, now.width) == (height, width)
 
 
 @contextmanager

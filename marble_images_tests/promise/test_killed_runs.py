@@ -1,0 +1,127 @@
+"""Runs that are killed or interrupted: what they leave, and what the next run makes of it."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from marble_images.local.stack import LocalStack
+from marble_images_tests.promise.commands import Command
+from marble_images_tests.promise.conftest import IMPATIENT, Sources, picture
+from marble_images_tests.promise.invariant import check_bucket, check_promise, files_left
+
+Start = Callable[[], Command]
+
+
+@pytest.fixture
+def start(stack: LocalStack, sources: Sources, tmp_path: Path, work: Path) -> Start:
+    environment = {
+        **stack.environment,
+        **IMPATIENT,
+        "S3_READ_TIMEOUT": "30",
+        "WORK_FOLDER": str(work),
+        "TMPDIR": str(tmp_path),
+    }
+    return lambda: Command("run", environment=environment, log=tmp_path / "run.log")
+
+
+def fill(sources: Sources, number: int, width: int = 400) -> list[str]:
+    paths = [f"{n % 3}/{n:02}.jpg" for n in range(number)]
+    for n, path in enumerate(paths):
+        sources.put(("S3", "Uri", "Curate", "Museum")[n % 4], path, picture(width + n, 300, shade=n))
+    return paths
+
+
+def finish(start: Start, stack: LocalStack, paths: list[str], work: Path) -> None:
+    """A run that nothing disturbs publishes all, and sweeps what killed ones have left."""
+    with start() as command:
+        assert command.ended() == 0, command.output
+    assert check_promise(stack, paths).published == set(paths)
+    assert check_bucket(stack) == {path.replace(".jpg", ".tif") for path in paths}
+    assert files_left(work) == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"service": "uri", "path": "01.jpg"},
+        {"service": "aws", "operation": "PutObject", "path": "/images/", "when": "after"},
+        {"service": "appsync", "operation": "saveFileLastProcessedDate", "when": "after"},
+    ],
+    ids=["fetching", "uploading", "marking"],
+)
+def test_a_run_that_is_killed_is_made_good_by_the_next(
+    stack: LocalStack, sources: Sources, start: Start, work: Path, fault: dict[str, str]
+) -> None:
+    paths = fill(sources, 4)
+    hanging = stack.faults.add("hang", seconds=60, **fault)
+    with start() as command:
+        command.wait_until(lambda: stack.faults.hits(hanging) > 0)
+        command.send(signal.SIGKILL)
+        assert command.ended() == -signal.SIGKILL
+    stack.faults.clear()
+    check_promise(stack, paths)
+    check_bucket(stack)
+    assert files_left(work), "the test has killed it too late"
+    finish(start, stack, paths, work)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_interrupted_leaves_nothing_running_and_nothing_half(
+    stack: LocalStack, sources: Sources, start: Start, work: Path, number: signal.Signals
+) -> None:
+    paths = fill(sources, 4)
+    stack.faults.add("hang", seconds=60, service="uri", path="01.jpg")
+    with start() as command:
+        command.wait_until(lambda: len(check_promise(stack, paths).published) == 3)
+        command.send(number)
+        assert command.ended() == 130
+        assert command.output.strip().endswith(
+            "marble-images: interrupted; the files that were not done still wait"
+        )
+    ends = check_promise(stack, paths)
+    assert set(ends.waiting) == {"1/01.jpg"}
+    assert ends.waiting["1/01.jpg"] == "", "being interrupted is no failure of the file"
+    assert files_left(work) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_that_is_killed_at_any_moment_is_made_good_by_the_next(
+    stack: LocalStack, sources: Sources, start: Start, work: Path
+) -> None:
+    paths = fill(sources, 16, width=1500)
+    moments = random.Random(4)
+    published_at_the_kill = set()
+    for _ in range(20):
+        stack.faults.forget_requests()
+        with start() as command:
+            # From the first call on: before it nothing is done that a kill could spoil.
+            command.wait_until(lambda: bool(stack.faults.count("appsync")))
+            time.sleep(moments.uniform(0, 9))
+            command.send(signal.SIGKILL)
+            command.ended()
+        published = check_promise(stack, paths).published
+        published_at_the_kill.add(len(published))
+        check_bucket(stack)
+        for path in published:
+            stack.appsync.touch(path)
+    assert len(published_at_the_kill) > 2, "the kills were spread over the run"
+    finish(start, stack, paths, work)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_that_is_interrupted_leaves_nothing_running(tmp_path: Path, number: signal.Signals) -> None:
+    folder = tmp_path / "demo"
+    with Command("demo", "--folder", str(folder), environment={}, log=tmp_path / "log") as command:
+        command.wait_until(lambda: " made " in command.output)
+        command.send(number)
+        assert command.ended() == 130, command.output
+    assert "Traceback" not in command.output
+    assert files_left(folder / "work") == []
+    assert list((folder / "s3" / "images").rglob("*.tif")), "what was made stays"
