@@ -86,8 +86,9 @@ def _postgres(folder: Path) -> Iterator[str]:
     )
     try:
         yield (
-            "storage:\n  postgres:\n    postgres_db: "
-            f"{{username: dagster, password: '', hostname: 127.0.0.1, port: {port}, db_name: postgres}}\n"
+            "storage:\n  postgres:\n    postgres_db:\n      scheme: postgresql+psycopg2\n"
+            "      username: dagster\n      password: ''\n      hostname: 127.0.0.1\n"
+            f"      port: {port}\n      db_name: postgres\n"
         )
     finally:
         subprocess.run([programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **started)

@@ -53,7 +53,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(look: Callable[[], Found | None], what: str, seconds: float = 180) -> Found:
+def until(look: Callable[[], Found | None], what: str, seconds: float = 300) -> Found:
     """Look until there is something; says what never came."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
