@@ -109,9 +109,9 @@ LOSSLESS = Tolerance(1.0, 1.0, 0.6, 0.3)  # 0.5: the mean of four is rounded
 FULL_COLOUR = Tolerance(3.0, 12.0, 0.8, 0.5)  # 1.7, at edges 7, tiles 0.5: JPEG of quality 90 in RGB
 # 5.3, edges 13, tiles 1.4: JPEG of quality 75, compared as the YCbCr that is stored, before it is clipped.
 HALF_COLOUR = Tolerance(8.0, 24.0, 1.8, 1.0, edge_luma=True)
-# 12, edges 16, tiles 0.7, and 37 where colours that alternate from pixel to pixel are clipped: WebP of
+# 16, edges 20, tiles 0.7, and 37 where colours that alternate from pixel to pixel are clipped: WebP of
 # quality 75 and 90, which only comes as RGB.
-CLIPPED_COLOUR = Tolerance(12.0, 24.0, 2.0, 1.5, mean_detail=0.5, edge_luma=True)
+CLIPPED_COLOUR = Tolerance(16.0, 28.0, 2.0, 1.5, mean_detail=0.5, edge_luma=True)
 # Share of the contrast within a block by which another kernel moves its mean: 0.1 where a side is even and
 # 0.3 where half a pixel of drift comes in; 0.4 in blocks that are cut. Clipped colour moves it by 0.36.
 _DETAIL_SHARE = 0.35
@@ -125,10 +125,12 @@ def luma(pixels: Floats, *, ycbcr: bool) -> Floats:
     return pixels @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def cut_blocks(height: int, width: int) -> Mask:
-    """Which blocks of a picture its edges cut, from its size in pixels: (rows, columns)."""
+def cut_blocks(height: int, width: int, limit: Tolerance) -> Mask:
+    """Which blocks of a picture share a block of the codec with padding, from its size in pixels."""
     cut = np.ones((-(-height // BLOCK), -(-width // BLOCK)), np.bool_)
-    cut[: height // BLOCK, : width // BLOCK] = False
+    # Colour at half resolution is coded in blocks of 16 pixels.
+    unit = 2 * BLOCK if limit.edge_luma else BLOCK
+    cut[: height // unit * unit // BLOCK, : width // unit * unit // BLOCK] = False
     return cut
 
 
@@ -140,7 +142,7 @@ def difference(lower: Floats, upper: Floats, cut: Mask, limit: Tolerance, ycbcr:
     lower, upper
         Means of the same blocks of both pictures: (rows, columns, bands).
     cut
-        Which blocks an edge of the picture cuts.
+        Which blocks share a block of the codec with padding.
     """
     apart: Floats = np.abs(lower - upper).max(axis=2)
     if limit.edge_luma and cut.any():
@@ -191,7 +193,7 @@ def explain(lower: Pixels, upper: Pixels, limit: Tolerance, *, ycbcr: bool) -> s
     clipped = limit is CLIPPED_COLOUR
     # What a pixel differs from the next is all that is lost with half the colour resolution.
     detail = _fine_detail(upper, halved) if clipped else spread(upper, 2 * BLOCK)
-    cut = cut_blocks(height, width)
+    cut = cut_blocks(height, width, limit)
     share = np.where(cut | clipped, np.float32(_DETAIL_SHARE_CUT), np.float32(_DETAIL_SHARE))
     apart = difference(small, large, cut, limit, ycbcr)
     wrong = apart > 1 + share * _widest(detail) / limit.block
@@ -202,8 +204,8 @@ def explain(lower: Pixels, upper: Pixels, limit: Tolerance, *, ycbcr: bool) -> s
     offset = np.abs((small - large).mean(axis=(0, 1))).max()
     if offset > limit.of_mean(cut) + lost:
         return f"it is off by {offset:.1f} throughout"
-    # Colours of cut blocks are those of the padding, too, where they are stored at half resolution.
-    inner = np.s_[: height // BLOCK, : width // BLOCK] if limit.edge_luma else np.s_[:, :]
+    # The colours of cut blocks are those of the padding, too, where they are stored at half resolution.
+    inner = np.s_[: height // 16 * 2, : width // 16 * 2] if limit.edge_luma else np.s_[:, :]
     if not _alike(small[inner], large[inner], 2 * limit.noise + (lost if clipped else 0)):
         return "it shows something else"
     if limit is not LOSSLESS and np.mean(apart > 1) < _FEW:

@@ -171,7 +171,7 @@ class _Pixels:
                 where, f"it is shifted against level {index - 1} by {right:.1f} and {down:.1f} pixels"
             )
             return
-        cut = cut_blocks(level.height, level.width)
+        cut = cut_blocks(level.height, level.width, limit)
         apart = difference(lower, upper, cut, limit, self._ycbcr)
         failures = []
         per_tile = level.tile // BLOCK
