@@ -42,6 +42,20 @@ def _client(
     endpoint: str | None,
     read_timeout: float = 60,
 ) -> Any:
+    """The client of these settings and this environment: one a process, as making it takes long."""
+    environment = frozenset((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
+    return _made_client(service, attempts, region, endpoint, read_timeout, environment)
+
+
+@lru_cache(maxsize=8)
+def _made_client(
+    service: str,
+    attempts: int,
+    region: str | None,
+    endpoint: str | None,
+    read_timeout: float,
+    _environment: frozenset[tuple[str, str]],
+) -> Any:
     address = (
         endpoint
         or os.environ.get(f"AWS_ENDPOINT_URL_{service.upper()}")
