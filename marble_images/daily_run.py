@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, RUN_KEY_TAG, SENSOR_NAME_TAG
 
 from marble_images.assets.changed_files import changed_files
@@ -93,6 +94,8 @@ def run_day(
         A setting is missing; names it.
     DayFailed
         The list could not be made; says why.
+    KeyboardInterrupt
+        The process was interrupted; what was made stays, and the files that were not done still wait.
     """
     Settings.load().require_pipeline()
     day = day or day_of(datetime.now(timezone.utc))
@@ -127,6 +130,7 @@ def _make_list(day: str, instance: dg.DagsterInstance) -> tuple[DayResult, int]:
         run_config=_QUIET,
         raise_on_error=False,
     )
+    _stop_if_interrupted(ended)
     if not ended.success:
         raise DayFailed(_failure_of(ended) or "the list of changed files could not be made")
     record = instance.fetch_materializations(
@@ -173,7 +177,16 @@ def _run_one(job: dg.JobDefinition, instance: dg.DagsterInstance, request: dg.Ru
             run_config={**request.run_config, **_QUIET},
             raise_on_error=False,
         )
+    _stop_if_interrupted(ended)
     return "" if ended.success else _failure_of(ended)
+
+
+def _stop_if_interrupted(ended: dg.ExecuteInProcessResult) -> None:
+    # Dagster makes a failed step of an interrupt; the day must end with it, not begin its next run.
+    for event in ended.all_events:
+        error = event.step_failure_data.error if event.is_step_failure else None
+        if error is not None and error.cls_name == DagsterExecutionInterruptedError.__name__:
+            raise KeyboardInterrupt
 
 
 def _failure_of(ended: dg.ExecuteInProcessResult) -> str:

@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     source_backoff: float = Field(
         0.5, ge=0, description="seconds of the first pause between them; it doubles"
     )
+    free_space_reserve: int = Field(2**26, ge=0, description="bytes of the work folder's disk left free")
     gone_pause: float = Field(5, ge=0, description="seconds between the two tries that find a source gone")
     max_removed: int = Field(20, ge=0, description="most files that one run removes from the queue")
     max_removed_fraction: float = Field(0.2, ge=0, le=1, description="the same, as a share of its files")

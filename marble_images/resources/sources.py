@@ -33,6 +33,7 @@ class SourcesResource(dg.ConfigurableResource):
                 deadline=settings.source_deadline,
                 max_bytes=settings.max_source_bytes,
                 gone_pause=settings.gone_pause,
+                free_space_reserve=settings.free_space_reserve,
                 allowed_hosts=settings.source_hosts,
                 allowed_ports=settings.source_ports,
                 curate_host=settings.curate_host,

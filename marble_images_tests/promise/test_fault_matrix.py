@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -29,7 +30,7 @@ from marble_images_tests.sources.servers import Listener, listening
 PAGE = Path(__file__).parents[2] / "docs" / "fault-outcomes.md"
 
 # What the run must be doing for the connection of the cell's call to be the next one.
-BEFORE = {
+BEFORE: dict[str, dict[str, Any]] = {
     "S3": {"service": "appsync", "operation": "getFileToProcessRecord"},
     "AppSync reread": {"service": "aws", "operation": "GetObject", "path": "/in/"},
     "AppSync mark": {"service": "aws", "operation": "HeadObject", "path": "/images/"},
@@ -145,7 +146,7 @@ def matrix(
     with socket.socket() as closed:
         # Bound, so that nobody else takes it, and never listened on.
         closed.bind((layout.LOOPBACK, 0))
-        yield Matrix(stack, sources, instance, private.port, closed.getsockname()[1])
+        yield Matrix(stack, sources, instance, port=private.port, closed_port=closed.getsockname()[1])
     assert private.taken == [], "nobody connects to a private address"
 
 
