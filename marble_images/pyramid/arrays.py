@@ -22,6 +22,10 @@ _BAND_PIXELS = 2**20
 # Resampling overshoots: floats this far outside still count as 0..1 or 0..255.
 _OVERSHOOT = 0.05
 
+# What is darker than this share of a range throughout is not of that range.
+_USED = 0.25
+_NOTHING = 3.4e38
+
 _FORMATS = {"uint8": "uchar", "uint16": "ushort", "float32": "float"}
 
 
@@ -58,13 +62,13 @@ def to_vips(array: Array) -> VipsImage:
 
 
 def to_unsigned(
-    array: Array, colours: int, *, bits: int | None = None
+    array: Array, colours: int, *, bits: int | None = None, nodata: float | None = None
 ) -> tuple[Array, float, tuple[str, ...]]:
     """Samples of any real type as uint8 or uint16.
 
-    8 and 16-bit unsigned samples stay as they are. Floats of 0 to 1 or 0 to 255 are taken as such, others
-    are scaled from minimum to maximum. So are signed and 32 or 64-bit integers, unless they are of 0 to 255
-    or 0 to 65535, or use the upper part of an unsigned type's range, which is then what is scaled.
+    8 and 16-bit unsigned samples stay as they are. Floats that use 0 to 1 or 0 to 255 are taken so, others
+    are scaled from minimum to maximum. So are signed and 32 or 64-bit integers, unless they are of 0 to 255,
+    or use the upper part of a type of 16 bits or more that has no sign, which is then what is scaled.
 
     Parameters
     ----------
@@ -74,6 +78,8 @@ def to_unsigned(
         So many bands are colour; the range is theirs, and the alpha band after them is scaled with it.
     bits
         Significant bits of unsigned samples, where the file says so.
+    nodata
+        The sample value that stands for no measurement: black, and no part of the range that is scaled.
 
     Returns
     -------
@@ -95,19 +101,28 @@ def to_unsigned(
     if kind == "u" and size <= 2:
         native = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
         return native, float(2 ** (bits or 8 * size) - 1), ()
-    low, high = _range(array[:, :, :colours])
+    low, high = _range(array[:, :, :colours], nodata)
     bottom, top, warnings = _scale_of(array.dtype, low, high, bits)
-    return _scaled(array, bottom, top), 65535.0, warnings
+    return _scaled(array, bottom, top, nodata), 65535.0, warnings
 
 
-def _range(array: Array) -> tuple[float, float]:
-    """Smallest and largest finite sample."""
+def _is_measured(samples: Array, nodata: float | None) -> npt.NDArray[np.bool_]:
+    """Which samples are numbers that mean something."""
+    measured = np.ones(samples.shape, bool)
+    if samples.dtype.kind == "f":
+        # The largest float of 32 bits, of either sign, is what programs write for nothing.
+        measured = np.isfinite(samples) & (np.abs(samples, dtype=np.float64) < _NOTHING)
+    return measured if nodata is None else measured & (samples != nodata)
+
+
+def _range(array: Array, nodata: float | None) -> tuple[float, float]:
+    """Smallest and largest sample that is a measurement."""
     low, high = np.inf, -np.inf
     for rows in row_slices(array):
         part = array[rows]
-        finite = part[np.isfinite(part)] if part.dtype.kind == "f" else part
-        if finite.size:
-            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+        measured = part[_is_measured(part, nodata)]
+        if measured.size:
+            low, high = min(low, float(measured.min())), max(high, float(measured.max()))
     return (low, high) if low <= high else (0.0, 0.0)
 
 
@@ -117,25 +132,29 @@ def _scale_of(
     """The sample values of black and white, and a warning where they are a guess."""
     if dtype.kind == "f":
         for top in (1.0, 255.0):
-            if low >= -_OVERSHOOT * top and high <= top * (1 + _OVERSHOOT):
+            within = low >= -_OVERSHOOT * top and high <= top * (1 + _OVERSHOOT)
+            if within and high > _USED * top:
                 return 0.0, top, ()
     elif low >= 0:
         full = float(2 ** (bits or 8 * dtype.itemsize) - 1)
-        if dtype.kind == "u" and high > full / 4:
+        if dtype.kind == "u" and high > _USED * full:
             return 0.0, full, ()
-        for top in (255.0, 65535.0):
+        fuller = (65535.0,) if dtype.itemsize > 2 and high > _USED * 65535 else ()
+        for top in (255.0, *fuller):
             if high <= top:
                 return 0.0, top, (f"{dtype.name} samples were taken to be of 0 to {top:.0f}",)
     warning = f"{dtype.name} samples were scaled from their minimum {low:g} to their maximum {high:g}"
     return low, max(high, low + 1.0) if high == low else high, (warning,)
 
 
-def _scaled(array: Array, bottom: float, top: float) -> Array:
+def _scaled(array: Array, bottom: float, top: float, nodata: float | None) -> Array:
     out = new_array(array.shape, np.uint16)
     for rows in row_slices(array):
         # Divided before it is subtracted from, so that the largest doubles do not overflow.
         with np.errstate(invalid="ignore"):
             part = np.nan_to_num(array[rows].astype(np.float64), nan=bottom, posinf=top, neginf=bottom)
+        if nodata is not None:
+            part[array[rows] == nodata] = bottom
         share = (part - bottom) / (top - bottom) if np.isfinite(top - bottom) else part / top / 2 + 0.5
         out[rows] = np.clip(share * 65535.0 + 0.5, 0, 65535).astype(np.uint16)
     return out

@@ -10,7 +10,14 @@ import zlib
 from dataclasses import dataclass, field
 from enum import Enum
 
-from marble_images.errors import CorruptImage, ImageError, ImageTooLarge, NoDiskSpace, TruncatedImage
+from marble_images.errors import (
+    ConversionOutOfMemory,
+    CorruptImage,
+    ImageError,
+    ImageTooLarge,
+    NoDiskSpace,
+    TruncatedImage,
+)
 from marble_images.formats import ImageFormat
 from marble_images.pyramid.model import ConvertOptions
 from marble_images.pyramid.vips import VipsImage
@@ -106,6 +113,9 @@ _MISSING = re.compile(
 )
 
 
+_NO_MEMORY = re.compile(r"insufficient memory|out of memory|unable to allocate|can't allocate", re.IGNORECASE)
+
+
 def decoding_error(image_format: ImageFormat, problem: BaseException | str) -> ImageError:
     """The error of a decoder that gave up: its own message goes into the detail only.
 
@@ -119,6 +129,8 @@ def decoding_error(image_format: ImageFormat, problem: BaseException | str) -> I
     text = str(problem)
     if no_room(problem):
         raise NoDiskSpace("no room for temporary files", detail=text)
+    if _NO_MEMORY.search(text):
+        return ConversionOutOfMemory(f"the {image_format} file needs more memory than there is", detail=text)
     if _MISSING.search(text):
         return TruncatedImage(f"the {image_format} file is truncated", detail=text)
     return CorruptImage(f"the {image_format} file is damaged", detail=text or type(problem).__name__)

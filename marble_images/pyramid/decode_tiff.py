@@ -138,8 +138,12 @@ def _picture(
     )
 
 
-def read_array(path: Path, image_format: ImageFormat, options: ConvertOptions) -> Picture:
+def read_array(
+    path: Path, image_format: ImageFormat, options: ConvertOptions, refusal: ImageError | None
+) -> Picture:
     """Decode a TIFF of an unusual kind completely, piece by piece, into an array.
+
+    What libtiff found damaged gets no second chance from decoders that make up what they cannot read.
 
     Raises
     ------
@@ -149,6 +153,9 @@ def read_array(path: Path, image_format: ImageFormat, options: ConvertOptions) -
         A piece is missing, short or damaged.
     """
     with tiff.open_tiff(path, options) as picture:
+        exact = picture.page.compression in _EXACT_CODECS
+        if refusal is not None and not isinstance(refusal, UnsupportedFormat) and not exact:
+            raise refusal
         space = _SPACES.get(picture.photometric)
         _check_kind(picture, space)
         assert space is not None
@@ -221,7 +228,7 @@ def _interpret(samples: Array, space: Space, picture: TiffPicture, image_format:
             to_vips(_ycbcr(samples, picture)), space, Alpha.NONE, 255.0, picture, image_format, ()
         )
     bits = picture.significant_bits or picture.bits or None
-    unsigned, maximum, warnings = to_unsigned(samples, space.bands, bits=bits)
+    unsigned, maximum, warnings = to_unsigned(samples, space.bands, bits=bits, nodata=picture.nodata)
     band, alpha = _alpha(unsigned, space, picture)
     if photometric == tiff.MINISWHITE:
         unsigned[:, :, 0] = unsigned.dtype.type(maximum) - unsigned[:, :, 0]

@@ -203,7 +203,8 @@ def read_heif(path: Path, image_format: ImageFormat, options: ConvertOptions) ->
         width, height = primary.size
         check_size(width, height, options)
         array = _three_axes(np.asarray(primary))
-        mode = primary.mode.partition(";")[0]
+        # 10 and 12 bits are named "RGB;16", grey ones "I;16".
+        mode = primary.mode.partition(";")[0].replace("I", "L")
         profile = primary.info.get("icc_profile")
         return Picture(
             image=to_vips(array),

@@ -44,6 +44,8 @@ def read(path: Path, image_format: ImageFormat, options: ConvertOptions) -> Pict
     try:
         if not len(document):
             raise CorruptImage("the PDF has no page")
+        # Without it what was filled into a form is not drawn. This PDFium runs no scripts.
+        document.init_forms()
         return _render(document, image_format, options)
     except DECODER_ERRORS as problem:
         raise decoding_error(image_format, problem) from problem

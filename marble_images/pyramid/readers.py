@@ -52,7 +52,7 @@ READERS: Mapping[ImageFormat, tuple[Reader, ...]] = {
     ImageFormat.HEIC: (_first(fallback.read_heif), _VIPS),
     ImageFormat.TIFF: (
         _first(decode_tiff.read),
-        _first(decode_tiff.read_array),
+        decode_tiff.read_array,
         decode_tiff.read_first_page,
     ),
     **dict.fromkeys(_ONLY_PILLOW, (_PILLOW,)),

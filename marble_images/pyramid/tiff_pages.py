@@ -28,7 +28,7 @@ _RAW_PHOTOMETRICS = {32803: "CFA", 34892: "linear"}
 _REDUCED, _MASK_PAGE = 1, 4
 _SUBIFDS, _PHOTOMETRIC, _EXTRA_SAMPLES, _INK_SET, _MAX_SAMPLE = 330, 262, 338, 332, 281
 _ORIENTATION, _ICC_PROFILE, _OLD_SUBFILE_TYPE = 274, 34675, 255
-_DNG_VERSION = 50706
+_DNG_VERSION, _NODATA = 50706, 42113
 # What is not reduced has at least as many pixels; an image pyramid's levels halve, to a pixel.
 _HALF_TOLERANCE = 2
 
@@ -115,6 +115,14 @@ class TiffPicture:
         """The embedded ICC profile."""
         value = self._value(_ICC_PROFILE)
         return bytes(value) if isinstance(value, (bytes, bytearray)) else None
+
+    @property
+    def nodata(self) -> float | None:
+        """The sample value that means that nothing was measured there: GDAL's tag."""
+        try:
+            return float(str(self._value(_NODATA)).strip("\0 "))
+        except ValueError:
+            return None
 
     @property
     def ink_set(self) -> int:

@@ -20,14 +20,17 @@ _ENCRYPTED = (
 )
 
 
-def document(content: str, *, page: str = "", trailer: str = "", pages: int = 1) -> bytes:
-    """A PDF of pages of 96 x 64 points, written by hand."""
+def document(
+    content: str, *, page: str = "", trailer: str = "", pages: int = 1, catalog: str = "", more: str = ""
+) -> bytes:
+    """A PDF of pages of 96 x 64 points, written by hand; the object ``more`` follows the last page."""
     kids = " ".join(f"{4 + n} 0 R" for n in range(pages))
     objects = [
-        "<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Catalog /Pages 2 0 R {catalog} >>",
         f"<< /Type /Pages /Kids [{kids}] /Count {pages} >>",
         f"<< /Length {len(content)} >>\nstream\n{content}\nendstream",
         *[f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 96 64] /Contents 3 0 R {page} >>"] * pages,
+        *([more] if more else []),
     ]
     body, offsets = "%PDF-1.4\n", []
     for number, text in enumerate(objects, 1):
@@ -66,6 +69,17 @@ def test_the_first_page_is_rendered_at_300_dpi(tmp_path: Path) -> None:
 def test_nothing_drawn_is_white_paper(tmp_path: Path) -> None:
     written, _ = convert(document(""), tmp_path)
     assert np.all(written == 255)
+
+
+def test_what_was_filled_into_a_form_is_drawn(tmp_path: Path) -> None:
+    field = (
+        "<< /Type /Annot /Subtype /Widget /FT /Tx /T (name) /V (MMMMMM) /F 4 /Rect [8 8 88 56] "
+        "/DA (/Helv 24 Tf 0 g) /P 4 0 R >>"
+    )
+    fonts = "/DR << /Font << /Helv << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >>"
+    form = f"/AcroForm << /Fields [5 0 R] /NeedAppearances true /DA (/Helv 24 Tf 0 g) {fonts} >>"
+    written, _ = convert(document("", page="/Annots [5 0 R]", catalog=form, more=field), tmp_path)
+    assert (written < 100).mean() > 0.02
 
 
 def test_the_pages_rotation_is_applied(tmp_path: Path) -> None:
