@@ -67,6 +67,13 @@ def test_failed_files_come_first_and_ten_are_named() -> None:
     assert "f10" not in message
 
 
+def test_a_reason_that_all_failures_share_is_told_once() -> None:
+    reports = [FileReport(f"f{i:02}", Outcome.FAILED, reason="the key is refused") for i in range(12)]
+    message = RunSummary(12, reports).failure_message()
+    assert message.startswith("12 of 12 files failed: the key is refused (f00, f01, ")
+    assert message.endswith("f09 and 2 more)")
+
+
 def test_a_strange_id_does_not_break_the_table() -> None:
     lines = markdown_table([FileReport("a|b\nc<script>", Outcome.FAILED, reason="x|y")]).splitlines()
     assert len(lines) == 3

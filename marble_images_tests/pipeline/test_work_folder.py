@@ -61,3 +61,11 @@ def test_a_parent_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(NoDiskSpace, match="no work folder can be made"), work_folder(tmp_path / "file"):
         pass
+
+
+def test_a_folder_of_a_run_that_died_before_it_had_a_lock_is_swept(tmp_path: Path) -> None:
+    dead = tmp_path / "marble-images-dead"
+    dead.mkdir()
+    (dead / "source").write_bytes(b"x")
+    with work_folder(tmp_path):
+        assert not dead.exists()

@@ -66,6 +66,7 @@ def test_a_full_disk_costs_the_files_that_do_not_fit(
     assert [path for path in small_disk.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.slow
 def test_an_image_beyond_the_memory_cap_costs_itself(
     stack: LocalStack,
     sources: Sources,
