@@ -26,6 +26,13 @@ FILE = f"{PREFIX}file"
 _METADATA_LIMIT = 2048
 
 
+_LONGEST_FILE = 600
+
+
+def _encoded(value: str) -> str:
+    return quote(value, safe="/:=+,;@", errors="surrogatepass")
+
+
 def encode_metadata(values: Mapping[str, str]) -> dict[str, str]:
     """Metadata that survives HTTP headers: names in lower case, values percent-encoded, no empty ones.
 
@@ -34,11 +41,7 @@ def encode_metadata(values: Mapping[str, str]) -> dict[str, str]:
     PublishError
         It is larger than the 2048 bytes that S3 takes.
     """
-    encoded = {
-        name.lower(): quote(value, safe="/:=+,;@", errors="surrogatepass")
-        for name, value in values.items()
-        if value
-    }
+    encoded = {name.lower(): _encoded(value) for name, value in values.items() if value}
     if sum(len(name) + len(value) for name, value in encoded.items()) > _METADATA_LIMIT:
         raise PublishError(f"the object's metadata is over S3's limit of {_METADATA_LIMIT} bytes")
     return encoded
@@ -121,7 +124,8 @@ def pyramid_metadata(
     version
         Of this package.
     file_path
-        The file's id: ids that differ in their extension only share an object.
+        The file's id: ids that differ in their extension only share an object. Left out if it is so
+        long that it might not fit.
     """
     return {
         "width": str(pyramid.width),
@@ -131,7 +135,7 @@ def pyramid_metadata(
         f"{PREFIX}source-sha256": source_sha256,
         f"{PREFIX}copyrighted": "true" if copyrighted else "false",
         **({f"{PREFIX}version": version} if version else {}),
-        **({FILE: file_path} if file_path else {}),
+        **({FILE: file_path} if file_path and len(_encoded(file_path)) <= _LONGEST_FILE else {}),
         **_identity(fingerprint, pyramid.profile, rules_version, box),
     }
 

@@ -262,6 +262,14 @@ class TestMetadata:
             odd.publish(pyramid, "k", content_type=TIFF, metadata={"note": "é" * 400})
         assert server.seen == []
 
+    def test_an_id_of_any_length_leaves_room_for_the_rest(self, images: ImageBucket, pyramid: Path) -> None:
+        metadata = [
+            pyramid_metadata(PYRAMID, source_sha256="s" * 64, file_path=path, **MADE_AS)  # type: ignore[arg-type]
+            for path in ("a/é.jpg", "é" * 500)
+        ]
+        assert [values.get("marble-file") for values in metadata] == ["a/é.jpg", None]
+        images.publish(pyramid, "k", content_type=TIFF, metadata=metadata[1])
+
 
 class TestIsCurrent:
     SAID = upload_metadata(upload="u", size=10, crc32="c", md5="e")
