@@ -29,10 +29,12 @@ _ADVICE = {
     "no-disk-space": "Nothing at first; if it comes again, ask an engineer for a larger work folder.",
     "not-an-image": "Look at what the address gives; often it is a page that says no. Correct the record.",
     "publish": "Nothing at first; if it comes again, the image bucket or its permissions need an engineer.",
+    "pool-stopped": "Nothing: its run was stopped, and the next one tries it again.",
     "pyramid-too-large": "Choose a profile that compresses more, such as jpeg, for this file.",
     "queue": "Nothing: AppSync failed, and the file is tried again by the next run.",
+    "queue-refused": "Ask an engineer to put a valid API key of AppSync where the settings say.",
     "record-missing": "Nothing, if the file was deleted on purpose; housekeeping retires its partition.",
-    "removal-fuse": "Look whether the source is down. If the files are really gone, raise MAX_REMOVED.",
+    "removal-fuse": "See whether the source is down. If the files are gone, raise the MAX_REMOVED settings.",
     "retired": "Nothing; the file comes back with its record.",
     "run-failed": "Open the run: it was stopped, or its machine was lost. Re-execute it from its failure.",
     "source": "Open the address in the message; if it works, rematerialize the file.",
@@ -43,6 +45,7 @@ _ADVICE = {
     "source-timeout": "Nothing at first; if it comes again, the source is too slow for SOURCE_DEADLINE.",
     "source-too-large": "Replace the source by a smaller file, or ask an engineer to raise MAX_SOURCE_BYTES.",
     "source-unavailable": "Nothing at first; if it comes again, see whether the source's server is down.",
+    "state": "Ask an engineer to look at the state bucket and its permissions.",
     "truncated-image": "The file is cut short where it is stored: upload it again.",
     "unexpected": "Tell an engineer: this is a fault of the pipeline. The run's log has the details.",
     "unsafe-address": "Correct the address in the record, or ask an engineer about ALLOWED_SOURCE_HOSTS.",
@@ -51,15 +54,20 @@ _ADVICE = {
     "unsupported-source-type": "Correct the record's sourceType, or ask an engineer for the new kind.",
     "unusable-record": "Correct the record: its id or its source is missing or cannot be used.",
     "work-folder": "Ask an engineer to look at the disk of the machine that ran it.",
+    "worker-not-started": "Ask an engineer to look at the memory of the machine that ran it.",
 }
 
 _OTHERS = {
     "source": "The source answered in a way that gives no file.",
+    "pool-stopped": "Its run was stopped before its conversion was done.",
+    "queue-refused": "AppSync refused the API key, so no file of the run could be marked.",
     "removal-fuse": (RemovalFuseBlown.__doc__ or "").partition("\n")[0],
     "retired": "Its partition was retired before a run took it up: AppSync no longer knows the file.",
     "run-failed": "Its run ended before the file was done.",
+    "state": "The state bucket could not be read or written.",
     "unexpected": "A fault of the pipeline itself; it costs this file only.",
     "work-folder": "The disk on which files are worked on failed.",
+    "worker-not-started": "A process to convert it in could not be started.",
 }
 
 _UNKNOWN = {"record-missing", "retired"}

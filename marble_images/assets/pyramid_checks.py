@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -18,8 +18,9 @@ from marble_images.object_metadata import Published
 from marble_images.partitions import image_file_partitions
 from marble_images.publishing import PYRAMID_CONTENT_TYPE, ImageBucket, object_key
 from marble_images.pyramid.model import ARCHIVED_BOX, COPYRIGHT_BOX, Box
-from marble_images.pyramid.structure import Problem
-from marble_images.pyramid.validate import validate_pyramid
+
+if TYPE_CHECKING:
+    from marble_images.pyramid.structure import Problem
 
 PYRAMID_TIFFS = dg.AssetKey("pyramid_tiffs")
 
@@ -181,6 +182,9 @@ def _findings(
     path: Path, record: ChangedFile, published: Published, made: Made, checks: Collection[str]
 ) -> Iterator[Finding]:
     if VALID in checks:
+        # Brings numpy and codecs, which loading the definitions needs not.
+        from marble_images.pyramid.validate import validate_pyramid
+
         yield _validity(validate_pyramid(path, profile=published.metadata.get("marble-profile")))
     if HELD in checks:
         yield _held(path, published, made)

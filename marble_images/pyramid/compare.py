@@ -33,21 +33,24 @@ def block_sums(pixels: Pixels, block: int) -> Floats:
 
     (height, width, bands) becomes (ceil(height / block), ceil(width / block), bands).
     """
-    if block == 1:
-        return pixels.astype(np.float32)
-    height, width, bands = pixels.shape
-    rows = _sum_groups(pixels.reshape(height, width * bands), block, np.uint16)
-    columns = _sum_groups(rows.reshape(-1, width, bands).transpose(1, 0, 2), block, np.uint32)
-    return columns.transpose(1, 0, 2).astype(np.float32)
+    return pixels.astype(np.float32) if block == 1 else _sum_blocks(pixels, block, np.uint16)
 
 
-def _sum_groups(values: npt.NDArray[np.unsignedinteger], size: int, kind: type) -> npt.NDArray:
-    whole = len(values) // size * size
-    rest = values.shape[1:]
-    sums = values[:whole].reshape(whole // size, size, *rest).sum(axis=1, dtype=kind)
-    if whole == len(values):
+def _sum_blocks(values: npt.NDArray[np.unsignedinteger], block: int, kind: type) -> Floats:
+    height, width, bands = values.shape
+    whole = height // block * block
+    lines = values.reshape(height, width * bands)
+    rows = lines[:whole].reshape(-1, block, width * bands).sum(axis=1, dtype=kind)
+    if whole < height:
+        rows = np.concatenate([rows, lines[whole:].sum(axis=0, dtype=kind)[None]])
+    # Along a row a product with ones is ten times quicker than numpy's sum over so few numbers.
+    whole = width // block * block
+    ones = np.tile(np.eye(bands, dtype=np.float32), (block, 1))
+    sums = rows[:, : whole * bands].reshape(len(rows), -1, block * bands).astype(np.float32) @ ones
+    if whole == width:
         return sums
-    return np.concatenate([sums, values[whole:].sum(axis=0, dtype=kind)[None]])
+    rest = rows[:, whole * bands :].reshape(len(rows), -1, bands).sum(axis=1, dtype=np.float32)
+    return np.concatenate([sums, rest[:, None]], axis=1)
 
 
 def block_lengths(length: int, block: int) -> Floats:
@@ -223,12 +226,10 @@ def suspicious(apart: Floats, lower: Floats, upper: Floats, cut: Mask, limit: To
 
 def spread(pixels: Pixels, block: int) -> Floats:
     """Standard deviation within each block, the largest of its bands: (rows, columns)."""
-    height, width, bands = pixels.shape
+    height, width = pixels.shape[:2]
     values = pixels.astype(np.uint16)
-    squares = _sum_groups((values * values).reshape(height, width * bands), block, np.uint32)
-    squares = _sum_groups(squares.reshape(-1, width, bands).transpose(1, 0, 2), block, np.uint32)
     means = block_means(block_sums(pixels, block), width, height, block)
-    second = block_means(squares.transpose(1, 0, 2).astype(np.float32), width, height, block)
+    second = block_means(_sum_blocks(values * values, block, np.uint32), width, height, block)
     return np.sqrt(np.maximum(second - means**2, 0)).max(axis=2)
 
 

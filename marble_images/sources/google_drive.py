@@ -6,14 +6,12 @@ import json
 import re
 import threading
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import requests
 from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
-from google.auth.transport.requests import Request
-from google.oauth2.service_account import Credentials
 
 from marble_images.errors import (
     FileError,
@@ -29,6 +27,9 @@ from marble_images.sources.lazy import load_safely
 from marble_images.sources.retry import TryAgain, Why, retry_after
 from marble_images.sources.settings import FetchSettings
 from marble_images.sources.web import Answer
+
+if TYPE_CHECKING:
+    from google.oauth2.service_account import Credentials
 
 SCOPE = "https://www.googleapis.com/auth/drive.readonly"
 
@@ -83,11 +84,7 @@ class DriveToken:
         self._load = load
         self._lock = threading.Lock()
         self._credentials: Credentials | None = None
-        session = requests.Session()
-        session.trust_env = False
-        self._request = partial(
-            Request(session), timeout=(settings.connect_timeout, settings.read_timeout), allow_redirects=False
-        )
+        self._settings = settings
 
     def get(self, refused: str | None = None) -> str:
         """A token that is valid now, and is another than ``refused``.
@@ -106,7 +103,19 @@ class DriveToken:
             self._credentials = credentials
             return str(credentials.token)
 
+    @cached_property
+    def _request(self) -> Callable[..., Any]:
+        from google.auth.transport.requests import Request
+
+        session = requests.Session()
+        session.trust_env = False
+        timeout = (self._settings.connect_timeout, self._settings.read_timeout)
+        return partial(Request(session), timeout=timeout, allow_redirects=False)
+
     def _loaded(self) -> Credentials:
+        # Slow to import, for its cryptography, and needed by the files of Drive alone.
+        from google.oauth2.service_account import Credentials
+
         info = load_safely(self._load, "the Google service account's credentials")
         try:
             return Credentials.from_service_account_info(info, scopes=[SCOPE])

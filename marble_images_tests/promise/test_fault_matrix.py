@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 import time
@@ -15,6 +16,7 @@ import dagster as dg
 import pytest
 
 from marble_images.days import day_of
+from marble_images.failures import meaning_of
 from marble_images.local import layout
 from marble_images.local.stack import LocalStack
 from marble_images.partitions import IMAGE_FILES
@@ -210,6 +212,8 @@ def test_the_whole_matrix_ends_as_the_page_says(matrix: Matrix, work: Path) -> N
         removable = cell.fault == "404" and cell.place in faults.SOURCES
         assert ended != "removed" or removable or cell.place == "AppSync remove"
         assert "unexpected" not in ended
+        code = re.search(r"`(.+)`", ended)
+        assert code is None or meaning_of(code[1]), f"{ended} is explained nowhere"
     page = faults.table(matrix.outcomes)
     if os.environ.get("UPDATE_FAULT_OUTCOMES"):
         PAGE.write_text(page)

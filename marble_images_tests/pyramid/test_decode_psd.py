@@ -151,7 +151,7 @@ def with_matte(depth: int) -> Array:
 @pytest.mark.parametrize("depth", [8, 16])
 def test_a_merged_picture_with_opacity_is_shown_on_white_once(depth: int, tmp_path: Path) -> None:
     arguments = {"layers": -1} if depth == 8 else {"deep_alpha": True}
-    written = converted(psd(with_matte(depth), _RGB, depth, **arguments), tmp_path)  # type: ignore[arg-type]
+    written = converted(psd(with_matte(depth), _RGB, depth, **arguments), tmp_path)
     assert np.abs(written.astype(int) - on_white(rgb(), alpha())).max() <= 2
 
 

@@ -38,12 +38,15 @@ def test_two_chosen_partitions_are_made_again_and_seen_to_be_done(ui: DevServer,
     pyramids.tick(dialog, keys[1])
     expect(dialog.get_by_text("2 partitions", exact=True)).to_be_visible()
     pyramids.launch(dialog)
-    expect(page.get_by_text("View all historical events (2)")).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_text("Materialized", exact=True).first).to_be_visible()
     until(
         lambda: all(modified(ui, name) != old for name, old in zip(objects, before, strict=True)),
         "new pyramids of both",
     )
+    for key in keys:
+        page.get_by_role("button", name="refresh").click()
+        pyramids.open(key)
+        expect(page.get_by_text("View all historical events (2)")).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_text("Materialized", exact=True).first).to_be_visible()
 
 
 def test_the_thumbnail_is_seen_on_the_partitions_page(ui: DevServer, page: Page) -> None:
@@ -58,8 +61,8 @@ def test_the_reason_of_a_failed_partition_is_read_there_and_in_its_run(ui: DevSe
     pyramids = AssetPage(page, ui.url, "pyramid_tiffs")
     pyramids.open(DEMO_FAILED)
     expect(page.get_by_text("failed, and did not materialize this asset")).to_be_visible()
-    page.get_by_text("View all historical events (1)").click()
-    page.get_by_role("dialog").get_by_role("button", name="arrow_drop_down").click()
+    page.get_by_text("View all historical events").click()
+    page.get_by_role("dialog").get_by_role("button", name="arrow_drop_down").first.click()
     expect(page.get_by_text("the JPEG file is truncated").first).to_be_visible()
     pyramids = AssetPage(page, ui.url, "pyramid_tiffs")
     pyramids.open(DEMO_FAILED)
