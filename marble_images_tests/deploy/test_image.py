@@ -199,7 +199,7 @@ def test_the_rehearsal_reads_dockerignore_as_the_engine_does(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(2400)
 def test_every_step_of_the_dockerfile_succeeds_on_a_fresh_debian(tmp_path: Path) -> None:
     why_not: Any = rehearse.why_not()
     if why_not:
