@@ -11,6 +11,7 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from marble_images.automation import daily_changed_files
 from marble_images.days import ZONE
+from marble_images.definitions import defs
 from marble_images.errors import SettingsError
 
 PIPELINE = {
@@ -35,7 +36,9 @@ def ticks_from(moment: datetime, count: int) -> list[datetime]:
 
 
 def tick_at(moment: datetime) -> list[dg.RunRequest]:
-    context = dg.build_schedule_context(scheduled_execution_time=moment)
+    context = dg.build_schedule_context(
+        scheduled_execution_time=moment, repository_def=defs.get_repository_def()
+    )
     return list(daily_changed_files.evaluate_tick(context).run_requests or [])
 
 

@@ -206,16 +206,22 @@ def museum_file(file_id: str = "1AbC_dEf-GhIjKlMnOpQrStUvWxYz0123", **fields: An
 
 
 @pytest.fixture(scope="session")
-def moto() -> Iterator[str]:
-    """The address of a real S3 server with the bucket ``sources``."""
+def moto_server() -> Iterator[str]:
+    """The address of a real S3 server."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     try:
-        s3_at(f"http://{host}:{port}").create_bucket(Bucket="sources")
         yield f"http://{host}:{port}"
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def moto(moto_server: str) -> str:
+    """The same, with the bucket ``sources``: moto's memory is the process's, and other tests empty it."""
+    s3_at(moto_server).create_bucket(Bucket="sources")
+    return moto_server
 
 
 def s3_at(endpoint: str, limits: FetchSettings | None = None, **options: Any) -> Any:
