@@ -7,7 +7,7 @@ LOCKS := requirements.lock requirements-local.lock requirements-dev.lock
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-fast test-slow bench bench-full lint format failures-page image-rehearsal licenses screenshots lock clean
+.PHONY: help demo dev test test-fast test-slow fuzz bench bench-full lint format failures-page image-rehearsal licenses screenshots lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ test: $(VENV)/dev.stamp lint ## lint, types and tests (under 10 minutes)
 
 test-slow: $(VENV)/dev.stamp ## the slower tests: browser, faults, fuzzing, soak (under 30 minutes)
 	$(BIN)/python -m pytest -m slow
+
+fuzz: $(VENV)/dev.stamp ## convert 20,000 damaged files (about 15 minutes); CASES=, SEED= and KEEP=DIR change it
+	$(BIN)/python -m marble_images_tests.pyramid.fuzzing --cases $(or $(CASES),20000) --seed $(or $(SEED),1) --keep $(or $(KEEP),.local/fuzz)
 
 bench: $(VENV)/dev.stamp ## speed, memory and start-up, quickly (3 minutes once its pictures are made)
 	$(BIN)/python -m benchmarks --quick
