@@ -33,7 +33,7 @@ def run(folder: Path, results: Path, *, quick: bool) -> None:
     if shutil.which("vips") is None:
         contenders.remove("command line")
         line("no vips command: apt-get install libvips-tools brings it; left out")
-    rounds = 2 if quick else 3
+    rounds = 1 if quick else 3
     seen: dict[str, dict[str, list[Figures]]] = {name: defaultdict(list) for name in paths}
     for _ in range(rounds):
         for name, path in paths.items():

@@ -157,6 +157,7 @@ _AVIF_BRANDS = {b"avif", b"avis", b"avio"}
 _HEIF_BRANDS = {b"mif1", b"mif2", b"msf1", b"miaf"}
 _JPEG2000_BRANDS = {b"jp2 ", b"jpx ", b"jpm ", b"mjp2"}
 
+_LARGEST_DIB = 2**17
 _BMP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}
 _TAG = re.compile(rb"<(?:!--.*?--|\?[^>]*|!doctype[^>\[]*(?:\[.*?\])?[^>]*|([a-z_][\w.:-]*))", re.I | re.S)
 _PNM = re.compile(rb"P[1-6](?:\s+|\s*#[^\r\n]*[\r\n]+)+\d")
@@ -214,7 +215,7 @@ def _refuse_raw(head: bytes, image_format: ImageFormat) -> ImageFormat:
 
 
 def _by_structure(head: bytes) -> ImageFormat | None:
-    for look in (_pdf, _riff, _iso_media, _bmp, _icon, _pnm, _pcx, _sgi, _fli, _other, _tga):
+    for look in (_pdf, _riff, _iso_media, _bmp, _dib, _icon, _pnm, _pcx, _sgi, _fli, _other, _tga):
         found = look(head)
         if found is not None:
             return found
@@ -270,6 +271,16 @@ def _bmp(head: bytes) -> ImageFormat | None:
     return ImageFormat.BMP if int.from_bytes(head[14:18], "little") in _BMP_HEADERS else None
 
 
+def _dib(head: bytes) -> ImageFormat | None:
+    # A bitmap as in the clipboard, without BMP's first 14 bytes: every field of its header must make sense.
+    if len(head) < 40 or int.from_bytes(head[:4], "little") not in (40, 108, 124):
+        return None
+    across, down = (abs(int.from_bytes(head[at : at + 4], "little", signed=True)) for at in (4, 8))
+    planes, bits, kind = (int.from_bytes(head[at : at + 2], "little") for at in (12, 14, 16))
+    fits = 0 < across < _LARGEST_DIB and 0 < down < _LARGEST_DIB and planes == 1
+    return ImageFormat.BMP if fits and bits in (1, 4, 8, 16, 24, 32) and kind <= 3 else None
+
+
 def _icon(head: bytes) -> ImageFormat | None:
     if head[:2] != b"\x00\x00" or head[2:4] not in (b"\x01\x00", b"\x02\x00") or len(head) < 22:
         return None
@@ -278,7 +289,8 @@ def _icon(head: bytes) -> ImageFormat | None:
         return None
     # The first picture's size and offset: a TGA can begin with the same four bytes.
     size, offset = int.from_bytes(head[14:18], "little"), int.from_bytes(head[18:22], "little")
-    if offset < 6 + 16 * count or size < 40:
+    known = head[offset : offset + 4] in (b"\x28\x00\x00\x00", b"\x89PNG")
+    if offset < 6 + 16 * count or (size < 40 and not known):
         return None
     return ImageFormat.ICO if head[2] == 1 else ImageFormat.CUR
 

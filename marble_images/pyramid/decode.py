@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import struct
@@ -21,6 +22,9 @@ from marble_images.errors import (
 from marble_images.formats import ImageFormat
 from marble_images.pyramid.model import ConvertOptions
 from marble_images.pyramid.vips import VipsImage
+
+# Without a handler of its own, what it thinks of damaged files goes to the terminal.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 class Space(str, Enum):

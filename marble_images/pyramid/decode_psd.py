@@ -33,6 +33,16 @@ _SPACES = {
     _DUOTONE: Space.GREY,
     _LAB: Space.LAB,
 }
+_MODE_NAMES = {
+    _BITMAP: "bitmap",
+    _GREY: "grey",
+    _INDEXED: "palette",
+    _RGB: "rgb",
+    _CMYK: "cmyk",
+    _MULTICHANNEL: "multichannel",
+    _DUOTONE: "duotone",
+    _LAB: "lab",
+}
 _RAW, _RLE, _ZIP, _ZIP_PREDICTED = range(4)
 _PALETTE_BYTES = 768
 
@@ -49,8 +59,8 @@ _LONG_BLOCKS = {
 
 
 @dataclass
-class _Psd:
-    """What lies before the merged picture."""
+class PsdHeader:
+    """What a Photoshop file says before its merged picture: pixels, bits and channels."""
 
     channels: int
     height: int
@@ -62,6 +72,16 @@ class _Psd:
     resources: dict[int, bytes] = field(default_factory=dict)
     layers: int = 0
     merged_alpha: bool = False
+
+    @property
+    def mode_name(self) -> str:
+        """What the channels mean."""
+        return _MODE_NAMES.get(self.mode, f"mode {self.mode}")
+
+    @property
+    def profile(self) -> bytes | None:
+        """The ICC profile."""
+        return self.resources.get(_PROFILE)
 
     @property
     def transparent(self) -> bool:
@@ -88,7 +108,8 @@ def read(path: Path, image_format: ImageFormat, options: ConvertOptions) -> Pict
     """
     try:
         with path.open("rb") as file:
-            psd = _read_header(file, options)
+            psd = _read_header(file)
+            _check(psd, options)
             samples = _read_samples(file, psd, path.stat().st_size)
         return _picture(samples, psd, image_format)
     except DECODER_ERRORS as problem:
@@ -106,10 +127,32 @@ def _number(file: BinaryIO, size: int = 4) -> int:
     return int.from_bytes(_take(file, size), "big")
 
 
-def _read_header(file: BinaryIO, options: ConvertOptions) -> _Psd:
+def read_header(path: Path) -> PsdHeader:
+    """Read what lies before the merged picture.
+
+    Raises
+    ------
+    TruncatedImage
+        It is cut before the picture.
+    """
+    with path.open("rb") as file:
+        return _read_header(file)
+
+
+def _read_header(file: BinaryIO) -> PsdHeader:
     _, version, channels, height, width, depth, mode = struct.unpack(">4sH6xHIIHH", _take(file, 26))
-    psd = _Psd(channels, height, width, depth, mode, version == 2)
-    check_size(width, height, options)
+    psd = PsdHeader(channels, height, width, depth, mode, version == 2)
+    size = _number(file)
+    psd.palette = _take(file, _PALETTE_BYTES) if mode == _INDEXED and size >= _PALETTE_BYTES else b""
+    file.seek(size - len(psd.palette), 1)
+    _read_resources(file, psd)
+    _read_layers(file, psd)
+    return psd
+
+
+def _check(psd: PsdHeader, options: ConvertOptions) -> None:
+    mode, depth, channels = psd.mode, psd.depth, psd.channels
+    check_size(psd.width, psd.height, options)
     if mode == _MULTICHANNEL:
         raise UnsupportedFormat("Photoshop images of spot colours (multichannel) are not read")
     if mode not in _SPACES:
@@ -120,17 +163,11 @@ def _read_header(file: BinaryIO, options: ConvertOptions) -> _Psd:
         raise CorruptImage(f"the Photoshop file says {channels} channels in the mode {mode}")
     if depth == 32 and mode not in (_GREY, _RGB):
         raise UnsupportedFormat("Photoshop images of 32 bits that are neither grey nor RGB are not read")
-    size = _number(file)
-    psd.palette = _take(file, _PALETTE_BYTES) if mode == _INDEXED and size >= _PALETTE_BYTES else b""
-    file.seek(size - len(psd.palette), 1)
-    _read_resources(file, psd)
-    _read_layers(file, psd)
     if psd.resources.get(_VERSION, b"\0\0\0\0\1")[4:5] == b"\0":
         raise UnsupportedFormat("the Photoshop file was saved without its merged picture")
-    return psd
 
 
-def _read_resources(file: BinaryIO, psd: _Psd) -> None:
+def _read_resources(file: BinaryIO, psd: PsdHeader) -> None:
     end = _number(file)
     end += file.tell()
     while file.tell() + 12 <= end:
@@ -148,7 +185,7 @@ def _read_resources(file: BinaryIO, psd: _Psd) -> None:
     file.seek(end)
 
 
-def _read_layers(file: BinaryIO, psd: _Psd) -> None:
+def _read_layers(file: BinaryIO, psd: PsdHeader) -> None:
     wide = 8 if psd.large else 4
     end = _number(file, wide)
     end += file.tell()
@@ -179,7 +216,7 @@ def _blocks(file: BinaryIO, end: int, large: bool) -> Iterator[tuple[bytes, byte
         file.seek(at + size + -size % 4)
 
 
-def _read_samples(file: BinaryIO, psd: _Psd, size: int) -> Array:
+def _read_samples(file: BinaryIO, psd: PsdHeader, size: int) -> Array:
     """The merged picture's colour channels and its alpha, shape (height, width, channels)."""
     count = (1 if psd.mode == _INDEXED else _SPACES[psd.mode].bands) + psd.transparent
     row = (psd.width + 7) // 8 if psd.depth == 1 else psd.width * psd.depth // 8
@@ -204,7 +241,7 @@ def _read_samples(file: BinaryIO, psd: _Psd, size: int) -> Array:
     return out
 
 
-def _plain_rows(file: BinaryIO, psd: _Psd, count: int, row: int, zipped: bool) -> Iterator[bytes]:
+def _plain_rows(file: BinaryIO, psd: PsdHeader, count: int, row: int, zipped: bool) -> Iterator[bytes]:
     unpack = zlib.decompressobj()
     for _ in range(count * psd.height):
         if not zipped:
@@ -220,7 +257,7 @@ def _plain_rows(file: BinaryIO, psd: _Psd, count: int, row: int, zipped: bool) -
         yield data
 
 
-def _packed_rows(file: BinaryIO, psd: _Psd, count: int, row: int) -> Iterator[bytes]:
+def _packed_rows(file: BinaryIO, psd: PsdHeader, count: int, row: int) -> Iterator[bytes]:
     kind = np.dtype(">u4" if psd.large else ">u2")
     table = _take(file, kind.itemsize * psd.channels * psd.height)
     for size in np.frombuffer(table, kind, count * psd.height):
@@ -230,11 +267,11 @@ def _packed_rows(file: BinaryIO, psd: _Psd, count: int, row: int) -> Iterator[by
         yield bytes(data)
 
 
-def _picture(samples: Array, psd: _Psd, image_format: ImageFormat) -> Picture:
+def _picture(samples: Array, psd: PsdHeader, image_format: ImageFormat) -> Picture:
     space, maximum = _SPACES[psd.mode], 2.0**psd.depth - 1
     warnings: tuple[str, ...] = ()
     alpha = Alpha.STRAIGHT if psd.transparent else Alpha.NONE
-    profile = psd.resources.get(_PROFILE)
+    profile = psd.profile
     if psd.mode == _INDEXED:
         samples, alpha = _expand(samples, psd)
     elif psd.depth == 32:
@@ -278,7 +315,7 @@ def _unblend(samples: Array, maximum: float, white: npt.ArrayLike) -> None:
         samples[rows, :, :-1] = np.clip(straight, 0, maximum) + rounding
 
 
-def _linear(samples: Array, psd: _Psd, image_format: ImageFormat) -> Picture:
+def _linear(samples: Array, psd: PsdHeader, image_format: ImageFormat) -> Picture:
     """32 bits without a profile: linear light of sRGB's primaries, on white where it is not opaque."""
     if psd.transparent:
         opacity = samples[:, :, -1:]
@@ -287,7 +324,7 @@ def _linear(samples: Array, psd: _Psd, image_format: ImageFormat) -> Picture:
     return Picture(to_vips(colours), Space.LINEAR, image_format, psd.width, psd.height)
 
 
-def _expand(samples: Array, psd: _Psd) -> tuple[Array, Alpha]:
+def _expand(samples: Array, psd: PsdHeader) -> tuple[Array, Alpha]:
     if len(psd.palette) < _PALETTE_BYTES:
         raise CorruptImage("the Photoshop file lacks its palette")
     colours = np.frombuffer(psd.palette, np.uint8).reshape(3, 256).T

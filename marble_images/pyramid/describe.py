@@ -16,6 +16,7 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from marble_images.errors import ConversionOutOfMemory, CorruptImage, ImageError, UnsupportedFormat
 from marble_images.formats import ImageFormat, identify_file
 from marble_images.pyramid.decode import DECODER_ERRORS, decoding_error
+from marble_images.pyramid.decode_psd import read_header
 from marble_images.pyramid.vips import pyvips
 
 _CM_PER_INCH = 2.54
@@ -52,7 +53,10 @@ def describe(path: Path) -> dict[str, Any]:
     problem: ImageError | None = None
     for reader in readers:
         try:
-            found = reader(path)
+            with warnings.catch_warnings():
+                # What is odd about metadata is no news to who asks for them.
+                warnings.simplefilter("ignore")
+                found = reader(path)
         except UnidentifiedImageError as refusal:
             text = f"the header of the {image_format} file cannot be read"
             problem = problem or CorruptImage(text, detail=str(refusal))
@@ -196,6 +200,19 @@ def _with_vips(path: Path) -> dict[str, Any]:
     }
 
 
+def _with_psd(path: Path) -> dict[str, Any]:
+    psd = read_header(path)
+    return {
+        "width": psd.width,
+        "height": psd.height,
+        "bands": psd.channels,
+        "bits": psd.depth,
+        "interpretation": psd.mode_name,
+        "profile": _profile_name(psd.profile),
+        "pages": 1,
+    }
+
+
 def _with_heif(path: Path) -> dict[str, Any]:
     import pillow_heif
 
@@ -236,4 +253,5 @@ _READERS: Mapping[ImageFormat, tuple[Callable[[Path], dict[str, Any]], ...]] = {
     ImageFormat.TIFF: (_with_tifffile, _with_pillow),
     ImageFormat.PDF: (_with_pdfium,),
     ImageFormat.HEIC: (_with_heif,),
+    ImageFormat.PSD: (_with_psd,),
 }

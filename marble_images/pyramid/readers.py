@@ -8,6 +8,7 @@ from pathlib import Path
 from marble_images.errors import ImageError
 from marble_images.formats import ImageFormat
 from marble_images.pyramid import (
+    decode_bmp,
     decode_codecs,
     decode_jpeg,
     decode_psd,
@@ -30,7 +31,7 @@ def _first(read: Callable[[Path, ImageFormat, ConvertOptions], Picture]) -> Read
 _VIPS = _first(decode_vips.read)
 _PILLOW = _first(fallback.read_pillow)
 _ONLY_PILLOW = (
-    *(ImageFormat.BMP, ImageFormat.ICO, ImageFormat.CUR, ImageFormat.ICNS),
+    *(ImageFormat.ICO, ImageFormat.CUR, ImageFormat.ICNS),
     *(ImageFormat.PCX, ImageFormat.DCX, ImageFormat.SGI, ImageFormat.SUN, ImageFormat.TGA, ImageFormat.QOI),
     *(ImageFormat.DDS, ImageFormat.XBM, ImageFormat.XPM, ImageFormat.FLI, ImageFormat.MSP, ImageFormat.PCD),
     *(ImageFormat.IM, ImageFormat.JPEG2000),
@@ -40,6 +41,7 @@ READERS: Mapping[ImageFormat, tuple[Reader, ...]] = {
     ImageFormat.JPEG: (_first(decode_jpeg.read), decode_jpeg.read_mildly, decode_codecs.read_unusual_jpeg),
     ImageFormat.JPEGLS: (decode_codecs.read_unusual_jpeg,),
     ImageFormat.RADIANCE: (_first(decode_codecs.read_radiance),),
+    ImageFormat.BMP: (_PILLOW, decode_bmp.read_masked),
     ImageFormat.PNM: (_PILLOW, decode_codecs.read_netpbm),
     ImageFormat.PDF: (_first(pdf.read),),
     ImageFormat.PSD: (_first(decode_psd.read),),

@@ -15,6 +15,7 @@ from PIL import Image, ImageCms
 from marble_images.errors import CorruptImage, TruncatedImage, UnsupportedFormat
 from marble_images.formats import ImageFormat, identify
 from marble_images.pyramid.convert import make_pyramid
+from marble_images.pyramid.describe import describe
 from marble_images_tests.pyramid.images import Array, alpha, bilevel, grey, lab_of, on_white, patches, rgb
 
 _GREY, _INDEXED, _RGB, _CMYK, _MULTICHANNEL, _DUOTONE, _LAB = 1, 2, 3, 4, 7, 8, 9
@@ -168,6 +169,15 @@ def test_the_profile_is_used(tmp_path: Path) -> None:
     source.write_bytes(psd(planar(rgb()), _RGB, 8, resources={1039: profile}))
     pyramid = make_pyramid(source, tmp_path / "pyramid.tif")
     assert pyramid.warnings == ("the ICC profile is for XYZ pixels, the picture is RGB: ignored",)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_the_header_tells_what_the_file_is(large: bool, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(psd(planar(rgb().astype(np.uint16) * 257), _RGB, 16, large=large))
+    found = describe(source)
+    assert (found["format"], found["width"], found["height"]) == ("Photoshop", 96, 64)
+    assert (found["bands"], found["bits"], found["interpretation"]) == (3, 16, "rgb")
 
 
 def test_spot_colours_are_refused_by_name(tmp_path: Path) -> None:

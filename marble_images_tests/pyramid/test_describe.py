@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -132,3 +134,18 @@ def test_what_is_no_image_is_one_line(tmp_path: Path, content: bytes) -> None:
         describe(path)
     assert raised.value.reason
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["tiff", "jpeg"])
+def test_info_says_one_line_of_a_damaged_file_and_no_more(kind: str, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    # A directory of one tag, whose value lies past the end, and which goes on where it began.
+    directory = b"II*\0\x08\0\0\0\x01\0" + b"\0\x01\x04\0\x09\0\0\0\xff\xff\xff\x0f" + b"\x08\0\0\0"
+    exif = b"Exif\0\0" + directory
+    segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
+    damaged.write_bytes(directory if kind == "tiff" else b"\xff\xd8" + segment + b"\xff\xd9")
+    command = [sys.executable, "-m", "marble_images.cli", "info", str(damaged)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"marble-images: {damaged}: ")
