@@ -19,6 +19,7 @@ from marble_images.local.stack import LocalStack
 
 ROOT = Path(__file__).parents[2]
 Found = TypeVar("Found")
+DEMO_FAILED = "Relief/sea-floor/etopo1-003.jpg"
 
 STATUSES = """
 query($asset: AssetKeyInput!) { assetNodeOrError(assetKey: $asset) { ... on AssetNode {
@@ -31,9 +32,22 @@ RUNS = """
 query($filter: RunsFilter) { runsOrError(filter: $filter) { ... on Runs { results {
   runId status jobName tags { key value } } } } }
 """
+KEYS = """
+query($asset: AssetKeyInput!) { assetNodeOrError(assetKey: $asset) { ... on AssetNode {
+  partitionKeysByDimension { partitionKeys } } } }
+"""
+HISTORY = """
+query($asset: AssetKeyInput!, $keys: [String!]) { assetOrError(assetKey: $asset) { ... on Asset {
+  assetEventHistory(partitions: $keys, limit: 100,
+                    eventTypeSelectors: [MATERIALIZATION, FAILED_TO_MATERIALIZE, OBSERVATION]) { results {
+    ... on DisplayableEvent { metadataEntries { label ... on TextMetadataEntry { text } } } } } } } }
+"""
 BACKFILL = """
 mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
   __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }
+"""
+BACKFILL_STATUS = """
+query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }
 """
 LAUNCH = """
 mutation($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
@@ -44,6 +58,8 @@ AGAIN = """
 mutation($params: ReexecutionParams!) { launchRunReexecution(reexecutionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }
 """
+
+ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 
 
 def free_port() -> int:
@@ -107,6 +123,19 @@ class DevServer:
             days |= {part["startKey"]: part["status"], part["endKey"]: part["status"]}
         return days
 
+    def keys(self, asset: str) -> list[str]:
+        """All partition keys, as the asset's page lists them."""
+        found = self.ask(KEYS, asset={"path": [asset]})["assetNodeOrError"]["partitionKeysByDimension"]
+        return [key for dimension in found for key in dimension["partitionKeys"]]
+
+    def history(self, asset: str, key: str) -> list[dict[str, str]]:
+        """What the page of a partition shows as its events: their texts by label, the newest first."""
+        found = self.ask(HISTORY, asset={"path": [asset]}, keys=[key])["assetOrError"]["assetEventHistory"]
+        return [
+            {entry["label"]: entry.get("text", "") for entry in event["metadataEntries"]}
+            for event in found["results"]
+        ]
+
     def runs(self, **filter_: Any) -> list[dict[str, Any]]:
         """Runs, the newest first."""
         return list(self.ask(RUNS, filter=filter_)["runsOrError"]["results"])
@@ -144,12 +173,23 @@ class DevServer:
         assert answer["__typename"] == "LaunchRunSuccess", answer
         return str(answer["run"]["runId"])
 
+    def runs_of(self, backfill: str) -> list[str]:
+        """Wait for all runs of a backfill to end; how each ended."""
+
+        def statuses() -> list[str] | None:
+            found = self.ask(BACKFILL_STATUS, id=backfill)["partitionBackfillOrError"]["status"]
+            runs = self.runs(tags=[{"key": "dagster/backfill", "value": backfill}])
+            ended = all(run["status"] in ENDED for run in runs)
+            return [run["status"] for run in runs] if found.startswith("COMPLETED") and ended else None
+
+        return until(statuses, f"end of backfill {backfill}")
+
     def ended(self, run_id: str) -> str:
         """Wait for a run; how it ended."""
 
         def status() -> str | None:
             found = self.runs(runIds=[run_id])[0]["status"]
-            return str(found) if found in ("SUCCESS", "FAILURE", "CANCELED") else None
+            return str(found) if found in ENDED else None
 
         return until(status, f"end of run {run_id}")
 

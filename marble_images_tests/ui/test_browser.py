@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from marble_images.days import ZONE, day_of
-from marble_images_tests.ui.dev_server import DevServer, until
-from marble_images_tests.ui.pages import PATIENCE, AssetPage, browser_page
-from marble_images_tests.ui.test_graphql import DEMO_FAILED, jpeg, modified, put, wait_for
+from marble_images.partitions import partition_key
+from marble_images_tests.ui.dev_server import DEMO_FAILED, DevServer
+from marble_images_tests.ui.pages import FAILED, MATERIALIZED, AssetPage, again_until, browser_page, seen
+from marble_images_tests.ui.test_graphql import (
+    forget,
+    jpeg,
+    list_today,
+    modified,
+    put,
+    wait_for,
+    wait_for_history,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,43 +42,53 @@ def test_two_chosen_partitions_are_made_again_and_seen_to_be_done(ui: DevServer,
     objects = [key.rpartition(".")[0] + ".tif" for key in keys]
     before = [modified(ui, name) for name in objects]
     pyramids = AssetPage(page, ui.url, "pyramid_tiffs")
-    pyramids.open(keys[0])
-    expect(page.get_by_text("View all historical events (1)")).to_be_visible()
-    dialog = pyramids.choose()
-    pyramids.tick(dialog, keys[1])
-    expect(dialog.get_by_text("2 partitions", exact=True)).to_be_visible()
-    pyramids.launch(dialog)
-    until(
-        lambda: all(modified(ui, name) != old for name, old in zip(objects, before, strict=True)),
-        "new pyramids of both",
-    )
+
+    def chosen() -> Locator:
+        pyramids.pick(keys[0])
+        seen(page, "View all historical events (1)")
+        dialog = pyramids.choose()
+        pyramids.tick(dialog, keys[1])
+        expect(dialog.get_by_text("2 partitions", exact=True)).to_be_visible()
+        return dialog
+
+    pyramids.launch(again_until(chosen))
     for key in keys:
-        page.get_by_role("button", name="refresh").click()
-        pyramids.open(key)
-        expect(page.get_by_text("View all historical events (2)")).to_be_visible(timeout=PATIENCE)
-        expect(page.get_by_text("Materialized", exact=True).first).to_be_visible()
+        wait_for_history(ui, key, 2)
+    wait_for(ui, "materialized", keys)
+    assert all(modified(ui, name) != old for name, old in zip(objects, before, strict=True))
+    for key in keys:
+        pyramids.open(key, "View all historical events (2)", MATERIALIZED)
 
 
 def test_the_thumbnail_is_seen_on_the_partitions_page(ui: DevServer, page: Page) -> None:
     pyramids = AssetPage(page, ui.url, "pyramid_tiffs")
-    pyramids.open("BlueMarble/world/bmng-001.jpg")
-    picture = pyramids.show_preview()
-    expect(picture).to_be_visible()
-    assert picture.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [256, 128]
+
+    def preview() -> list[int]:
+        pyramids.pick("BlueMarble/world/bmng-001.jpg")
+        picture = pyramids.show_preview()
+        expect(picture).to_be_visible()
+        return list(picture.evaluate("image => [image.naturalWidth, image.naturalHeight]"))
+
+    assert again_until(preview) == [256, 128]
 
 
 def test_the_reason_of_a_failed_partition_is_read_there_and_in_its_run(ui: DevServer, page: Page) -> None:
     pyramids = AssetPage(page, ui.url, "pyramid_tiffs")
-    pyramids.open(DEMO_FAILED)
-    expect(page.get_by_text("failed, and did not materialize this asset")).to_be_visible()
-    page.get_by_text("View all historical events").click()
-    page.get_by_role("dialog").get_by_role("button", name="arrow_drop_down").first.click()
-    expect(page.get_by_text("the JPEG file is truncated").first).to_be_visible()
-    pyramids = AssetPage(page, ui.url, "pyramid_tiffs")
-    pyramids.open(DEMO_FAILED)
-    page.get_by_role("link", name="View logs").or_(page.get_by_role("button", name="View logs")).click()
-    reason = f"files failed: {DEMO_FAILED}: the JPEG file is truncated"
-    expect(page.get_by_text(reason).first).to_be_visible(timeout=PATIENCE)
+
+    def reason_there() -> None:
+        pyramids.pick(DEMO_FAILED)
+        seen(page, FAILED)
+        page.get_by_text("View all historical events").click()
+        page.get_by_role("dialog").get_by_role("button", name="arrow_drop_down").first.click()
+        seen(page, "the JPEG file is truncated")
+
+    def reason_in_its_run() -> None:
+        pyramids.open(DEMO_FAILED)
+        page.get_by_role("link", name="View logs").or_(page.get_by_role("button", name="View logs")).click()
+        seen(page, f"files failed: {DEMO_FAILED}: the JPEG file is truncated")
+
+    again_until(reason_there)
+    again_until(reason_in_its_run)
 
 
 def test_a_backfill_over_days_is_launched_and_its_pyramids_follow(ui: DevServer, page: Page) -> None:
@@ -78,18 +98,49 @@ def test_a_backfill_over_days_is_launched_and_its_pyramids_follow(ui: DevServer,
     for n, path in enumerate(paths):
         put(ui, path, jpeg(n), start + timedelta(days=n))
     lists = AssetPage(page, ui.url, "changed_files")
-    dialog = lists.choose()
-    lists.type_days(dialog, days[0], days[-1])
-    expect(dialog.get_by_text("3 partitions", exact=True)).to_be_visible()
-    lists.launch(dialog)
+
+    def chosen() -> Locator:
+        lists.load()
+        dialog = lists.choose()
+        lists.type_days(dialog, days[0], days[-1])
+        expect(dialog.get_by_text("3 partitions", exact=True)).to_be_visible()
+        return dialog
+
+    lists.launch(again_until(chosen))
     wait_for(ui, "materialized", paths)
+    for day in days:
+        lists.open(day, MATERIALIZED, "waiting from before")
     pyramids = AssetPage(page, ui.url, "pyramid_tiffs")
     for path in paths:
-        pyramids.open(path)
-        expect(page.get_by_text("Materialized", exact=True).first).to_be_visible()
+        pyramids.open(path, MATERIALIZED, "outcome")
 
 
-def test_a_strange_id_is_shown_under_its_key_and_its_name(ui: DevServer, page: Page) -> None:
+@pytest.mark.parametrize(
+    ("path", "status", "shown"),
+    [
+        ("browser/ссылка, [1] x...y %20.jpg", "materialized", MATERIALIZED),
+        # It can name no object, but a person can find it, and read why.
+        ("browser/two\nlines.jpg", "failed", FAILED),
+    ],
+    ids=["made", "refused"],
+)
+def test_a_strange_id_is_shown_and_made_again_there(
+    ui: DevServer, page: Page, path: str, status: str, shown: str | re.Pattern[str]
+) -> None:
+    key = partition_key(path)
+    put(ui, path, jpeg())
+    list_today(ui)
+    wait_for_history(ui, path, 1)
+    wait_for(ui, status, [path])
     pyramids = AssetPage(page, ui.url, "pyramid_tiffs")
-    pyramids.open("BlueMarble/Africa%20and%20Europe/Africa%20001.tif")
-    expect(page.get_by_text("BlueMarble/Africa and Europe/Africa 001.tif").first).to_be_visible()
+
+    def chosen() -> Locator:
+        pyramids.pick(key)
+        seen(page, "View all historical events (1)")
+        return pyramids.choose()
+
+    pyramids.launch(again_until(chosen))
+    assert {event["file"] for event in wait_for_history(ui, path, 2)} == {path}
+    wait_for(ui, status, [path])
+    pyramids.open(key, "View all historical events (2)", shown)
+    forget(ui, [path])

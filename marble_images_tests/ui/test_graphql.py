@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,9 @@ from PIL import Image
 from marble_images.days import ZONE, day_of
 from marble_images.local import layout
 from marble_images.partitions import partition_key
-from marble_images_tests.ui.dev_server import DevServer, until
+from marble_images_tests.ui.dev_server import DEMO_FAILED, DevServer, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-DEMO_FAILED = "Relief/sea-floor/etopo1-003.jpg"
-TODAY = day_of(datetime.now(timezone.utc))
 
 
 def jpeg(shade: int = 90) -> bytes:
@@ -50,12 +46,23 @@ def put(ui: DevServer, path: str, content: bytes, added: datetime | None = None)
 
 
 def list_today(ui: DevServer) -> None:
-    assert ui.ended(ui.launch(TODAY, ["changed_files"])) == "SUCCESS"
+    assert ui.ended(ui.launch(day_of(datetime.now(timezone.utc)), ["changed_files"])) == "SUCCESS"
 
 
 def wait_for(ui: DevServer, status: str, paths: Iterable[str]) -> None:
     keys = {partition_key(path) for path in paths}
     until(lambda: keys <= ui.statuses("pyramid_tiffs")[status], f"{status} state of {keys}")
+
+
+def wait_for_history(ui: DevServer, path: str, length: int) -> list[dict[str, str]]:
+    """The events of a file's partition, once there are so many."""
+    key = partition_key(path)
+
+    def events() -> list[dict[str, str]] | None:
+        found = ui.history("pyramid_tiffs", key)
+        return found if len(found) >= length else None
+
+    return until(events, f"event no. {length} of {path}")
 
 
 def modified(ui: DevServer, key: str) -> Any:
@@ -65,9 +72,8 @@ def modified(ui: DevServer, key: str) -> Any:
 
 
 def test_the_demos_runs_are_there_and_the_daemon_does_not_do_them_again(ui: DevServer) -> None:
-    states = ui.statuses("pyramid_tiffs")
-    assert DEMO_FAILED in states["failed"]
-    assert len(states["materialized"]) >= 10
+    wait_for(ui, "failed", [DEMO_FAILED])
+    assert len(ui.statuses("pyramid_tiffs")["materialized"]) >= 10
     until(lambda: "MATERIALIZED" in ui.days("day_results").values(), "result of the demo's day")
     by_sensor = [run for run in ui.runs() if {"key": "marble/trigger", "value": "command"} in run["tags"]]
     assert sorted(run["jobName"] for run in by_sensor) == ["changed_files_job", "pyramid_tiffs_job"]
@@ -95,33 +101,48 @@ def test_after_a_failure_only_what_was_not_made_is_done_again(ui: DevServer) -> 
     assert modified(ui, "AAA/1.tif")
 
 
-STRANGE = [
-    "digital/a, b [1]/x...y é.jpg",
-    "näme with blanks.jpg",
-    "100%20done.jpg",
-    "ссылка/файл 1.jpg",
-    "long/" + "n" * 190 + ".jpg",
-    'it\'s "quoted" & <b>.jpg',
-]
-NAMELESS = ["two\nlines.jpg", "digital/folder/"]
+STRANGE = {
+    "dots": "kinds/x...y.jpg",
+    "a comma": "kinds/a,b.jpg",
+    "brackets": "kinds/a[1](2){3}.jpg",
+    "blanks": "kinds/a  b .jpg",
+    "200 characters": "kinds/" + "n" * 190 + ".jpg",
+    "another script": "kinds/ссылка/файл.jpg",
+    "accents": "kinds/na\u0308ive-é.jpg",
+    "percents": "kinds/100%20done%.jpg",
+    "quotes and marks": 'kinds/it\'s "quoted" & <b>|*?#;:.jpg',
+    "a range": "[a...b].jpg",
+    "all": "kinds/a, b [1]/x...y é %2C.jpg",
+}
+NAMELESS = {"line breaks": "kinds/two\nlines\r\n.jpg", "a folder": "kinds/folder/"}
 
 
 def test_files_with_strange_ids_are_made_shown_and_made_again(ui: DevServer) -> None:
-    for path in (*STRANGE, *NAMELESS):
+    ids = {**STRANGE, **NAMELESS}
+    keys = {kind: partition_key(path) for kind, path in ids.items()}
+    for path in ids.values():
         put(ui, path, jpeg())
     list_today(ui)
-    wait_for(ui, "materialized", STRANGE)
-    wait_for(ui, "failed", NAMELESS)
-    before = {path: modified(ui, f"{path.rpartition('.')[0]}.tif") for path in STRANGE}
-    ui.backfill("pyramid_tiffs", [partition_key(path) for path in STRANGE])
-    for path in STRANGE:
-        key = f"{path.rpartition('.')[0]}.tif"
-        until(partial(_is_newer, ui, key, before[path]), f"new pyramid of {path}")
-    wait_for(ui, "materialized", STRANGE)
+    wait_for(ui, "materialized", STRANGE.values())
+    wait_for(ui, "failed", NAMELESS.values())
+    assert set(keys.values()) <= set(ui.keys("pyramid_tiffs"))
+    before = {kind: ui.history("pyramid_tiffs", key) for kind, key in keys.items()}
+    assert {kind: events[0]["file"] for kind, events in before.items()} == ids
+    statuses = ui.runs_of(ui.backfill("pyramid_tiffs", list(keys.values())))
+    assert set(statuses) <= {"SUCCESS", "FAILURE"}
+    wait_for(ui, "materialized", STRANGE.values())
+    wait_for(ui, "failed", NAMELESS.values())
+    for kind, key in keys.items():
+        events = ui.history("pyramid_tiffs", key)
+        assert (kind, len(events)) == (kind, len(before[kind]) + 1)
+        assert events[0]["outcome"] == ("made" if kind in STRANGE else "failed"), kind
+    forget(ui, NAMELESS.values())
 
 
-def _is_newer(ui: DevServer, key: str, before: object) -> bool:
-    return modified(ui, key) != before
+def forget(ui: DevServer, paths: Iterable[str]) -> None:
+    """Take files off the queue that would fail in each list of the tests that follow."""
+    for path in paths:
+        ui.stack.appsync.remove(path)
 
 
 CHECKS = """
