@@ -305,7 +305,7 @@ def _checked_url(url: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise SettingsError("the AppSync URL is not of the form https://host/graphql")
+        raise SettingsError("GRAPHQL_API_URL: the AppSync URL is not of the form https://host/graphql")
     return text
 
 
@@ -313,7 +313,7 @@ def _checked_key(api_key: str) -> str:
     text = api_key.strip()
     # The HTTP libraries quote a header that they refuse, so it must not come that far.
     if not re.fullmatch(r"[\x21-\x7e]+", text):
-        raise SettingsError("the AppSync API key is empty or has characters that no key has")
+        raise SettingsError("GRAPHQL_API_KEY: the AppSync API key is empty or has characters that no key has")
     return text
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -21,7 +22,9 @@ SOME_FILES_FAILED = 3
 
 
 def _fail(message: str, status: int = BAD_INPUT) -> NoReturn:
-    click.echo(f"marble-images: {message}", err=True)
+    # Nobody may be there to read it: then the exit status still tells.
+    with suppress(OSError):
+        click.echo(f"marble-images: {message}", err=True)
     sys.exit(status)
 
 
@@ -119,39 +122,34 @@ def run(day: str | None) -> None:
     Needs: IMAGE_BUCKET, STATE_BUCKET, and GRAPHQL_API_URL and GRAPHQL_API_KEY
     (or GRAPHQL_API_URL_KEY_PATH and GRAPHQL_API_KEY_KEY_PATH).
     Exit status: 0 when every listed file was made or found gone, 3 when some failed,
-    1 when the day could not be done at all.
+    1 when the day could not be done at all, 130 when it was interrupted.
     """
-
-    from dagster._core.errors import DagsterExecutionInterruptedError
-
-    from marble_images.console import standard_output, totals
     from marble_images.errors import MarbleImagesError
     from marble_images.interrupts import STATUS, ended_by_signals
 
-    console = standard_output()
     try:
         with ended_by_signals():
-            result = _run_and_show(console, day)
+            result = _run_and_show(day)
     except MarbleImagesError as error:
         _fail(error.reason)
-    except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+    except KeyboardInterrupt:
         _fail("interrupted; the files that were not done still wait", STATUS)
-    console.print(totals(result.summary.reports, result.summary.reconciliation()), highlight=False)
+    if result.refused:
+        _fail(result.refused, SOME_FILES_FAILED)
     sys.exit(0 if result.all_well else SOME_FILES_FAILED)
 
 
-def _run_and_show(console: object, day: str | None) -> DayResult:
-    from rich.console import Console
-
-    from marble_images.console import display, result_table
+def _run_and_show(day: str | None) -> DayResult:
+    from marble_images.console import display, result_table, standard_output, totals
     from marble_images.daily_run import dagster_instance, run_day
 
-    assert isinstance(console, Console)
+    console = standard_output()
     with dagster_instance() as instance, display(console) as shown:
         result = run_day(day, instance=instance, on_listed=shown.listed, on_report=shown.done)
     for record in result.skipped:
         console.print(f"skipped {record['record']}: {record['reason']}", markup=False, highlight=False)
     console.print(result_table(result.summary.in_order()))
+    console.print(totals(result.summary.reports, result.summary.reconciliation()), highlight=False)
     return result
 
 

@@ -7,7 +7,7 @@ cron, for operators, for the demo and for tests.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -20,17 +20,22 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, RUN_KEY_TA
 from marble_images.assets.changed_files import changed_files
 from marble_images.automation import changed_files_job, pyramid_tiffs_job, pyramids_of_changed_files
 from marble_images.automation.daily_schedule import TRIGGER_TAG
-from marble_images.automation.pyramid_sensor import Cursor
+from marble_images.automation.pyramid_sensor import Cursor, list_of
 from marble_images.days import day_of, is_day
-from marble_images.definitions import defs, state
-from marble_images.errors import MarbleImagesError, SettingsError, one_line
+from marble_images.definitions import defs, s3, state
+from marble_images.errors import MarbleImagesError, QueueRefused, SettingsError, one_line
+from marble_images.interrupts import check_interrupted
 from marble_images.models import ChangedFile, FileReport, Outcome
 from marble_images.pipeline.progress import listening
 from marble_images.pipeline.summary import RunSummary
+from marble_images.pipeline.work_folder import work_folder
+from marble_images.preflight import check_buckets, check_settings
 from marble_images.settings import Settings
 from marble_images.sqlite_events import events_kept_open
 
 _QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_LISTS_LOOKED_AT = 50
+_RUN_FAILED = "run-failed"
 _GOOD_ENDS = (Outcome.MADE, Outcome.CURRENT, Outcome.REMOVED)
 
 
@@ -40,14 +45,31 @@ class DayFailed(MarbleImagesError):
     code = "day-failed"
 
 
+@dataclass(frozen=True)
+class RunFailure:
+    """Why a run failed: a code, and one line."""
+
+    code: str
+    reason: str
+
+
 @dataclass
 class DayResult:
-    """What a day came to."""
+    """What a day came to.
+
+    Attributes
+    ----------
+    skipped
+        Records of the listing that name no file of their own, and why.
+    refused
+        Why the day ended before its last file, if AppSync refused the API key meanwhile.
+    """
 
     day: str
     files: list[ChangedFile]
     skipped: list[Mapping[str, str]]
     summary: RunSummary = field(default_factory=lambda: RunSummary(0))
+    refused: str | None = None
 
     @property
     def all_well(self) -> bool:
@@ -57,13 +79,31 @@ class DayResult:
 
 @contextmanager
 def dagster_instance() -> Iterator[dg.DagsterInstance]:
-    """The instance of ``DAGSTER_HOME``; without one, an instance that is gone at the end."""
+    """The instance of ``DAGSTER_HOME``; without one, an instance that is gone at the end.
+
+    The latter lies in a work folder, so that a later run sweeps what a killed one has left.
+
+    Raises
+    ------
+    SettingsError
+        ``DAGSTER_HOME`` holds no instance that can be opened.
+    """
     if os.environ.get("DAGSTER_HOME"):
-        with dg.DagsterInstance.get() as instance:
+        with _instance_of_home() as instance:
             yield instance
     else:
-        with dg.DagsterInstance.local_temp() as instance:
+        with (
+            work_folder(Settings.load().work_folder) as folder,
+            dg.DagsterInstance.local_temp(str(folder)) as instance,
+        ):
             yield instance
+
+
+def _instance_of_home() -> dg.DagsterInstance:
+    try:
+        return dg.DagsterInstance.get()
+    except Exception as error:  # noqa: BLE001 - files, YAML, classes and databases fail each in their own way
+        raise SettingsError(f"DAGSTER_HOME cannot be used: {one_line(str(error))}") from None
 
 
 def _ignore(_: object) -> None:
@@ -91,34 +131,52 @@ def run_day(
     Raises
     ------
     SettingsError
-        A setting is missing; names it.
+        A setting is missing or cannot be used, or a bucket does not exist; names the setting.
+    BucketUnreachable
+        S3 does not answer.
     DayFailed
         The list could not be made; says why.
     KeyboardInterrupt
         The process was interrupted; what was made stays, and the files that were not done still wait.
     """
-    Settings.load().require_pipeline()
+    settings = Settings.load()
+    check_settings(settings)
     day = day or day_of(datetime.now(timezone.utc))
     if not is_day(day):
         raise SettingsError(f"{day!r} is not a date YYYY-MM-DD")
     if not changed_files.partitions_def.has_partition_key(day):  # type: ignore[union-attr]
         raise SettingsError(f"{day} has no list: it is before FIRST_DAY, or has not begun")
+    check_buckets(settings, s3.get_client)
     result, storage_id = _make_list(day, instance)
     on_listed(result.files)
+    reports: dict[str, FileReport] = {}
 
     def collect(report: FileReport) -> None:
-        result.summary.reports.append(report)
+        reports[report.file_path] = report
         on_report(report)
 
-    reason = "no run took it up"
+    failure = RunFailure(_RUN_FAILED, "no run took it up: its list was made anew meanwhile")
     with listening(collect):
-        for failure in _run_sensor(instance, Cursor(after=storage_id - 1)):
-            reason = failure or reason
-    done = {report.file_path for report in result.summary.reports}
-    for path in sorted({file.file_path for file in result.files} - done):
-        collect(FileReport(path, Outcome.FAILED, code="run-failed", reason=reason))
+        for ended in _run_sensor(instance, storage_id):
+            failure = ended or failure
+            result.refused = _refusal(ended, reports.values())
+            if result.refused:
+                failure = RunFailure(QueueRefused.code, result.refused)
+                break
+    listed = {file.file_path for file in result.files}
+    for path in sorted(listed - reports.keys()):
+        collect(FileReport(path, Outcome.FAILED, code=failure.code, reason=failure.reason))
+    # Another process may have made the list anew, and the sensor takes the files of the newest.
+    result.summary = RunSummary(len(listed | reports.keys()), list(reports.values()))
     result.summary.check()
     return result
+
+
+def _refusal(failure: RunFailure | None, reports: Iterable[FileReport]) -> str | None:
+    # Each further run would ask once more, only to be refused as this one was.
+    if failure is not None and failure.code == QueueRefused.code:
+        return failure.reason
+    return next((report.reason for report in reports if report.code == QueueRefused.code), None)
 
 
 def _make_list(day: str, instance: dg.DagsterInstance) -> tuple[DayResult, int]:
@@ -132,36 +190,39 @@ def _make_list(day: str, instance: dg.DagsterInstance) -> tuple[DayResult, int]:
     )
     _stop_if_interrupted(ended)
     if not ended.success:
-        raise DayFailed(_failure_of(ended) or "the list of changed files could not be made")
-    record = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=changed_files.key, asset_partitions=[day]), limit=1
-    ).records[0]
+        raise DayFailed(_failure_of(ended).reason)
+    newest = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=changed_files.key, asset_partitions=[day]), limit=_LISTS_LOOKED_AT
+    ).records
+    record = next(record for record in newest if record.run_id == ended.run_id)
     metadata = record.asset_materialization.metadata if record.asset_materialization else {}
     skipped = metadata["skipped records"].value if "skipped records" in metadata else []
     assert isinstance(skipped, list)
-    files = state.store().read_day(day) or []
-    result = DayResult(day, files, skipped)
-    result.summary.listed = len({file.file_path for file in files})
-    return result, record.storage_id
+    return DayResult(day, state.store().read_day(day) or [], skipped), record.storage_id
 
 
-def _run_sensor(instance: dg.DagsterInstance, cursor: Cursor) -> Iterator[str]:
-    """Run all that the sensor asks for; after each run, its failure's reason or an empty text."""
+def _run_sensor(instance: dg.DagsterInstance, list_id: int) -> Iterator[RunFailure | None]:
+    """Run all that the sensor asks for because of one list; after each run, why it failed, if it did."""
     job = defs.resolve_job_def(pyramid_tiffs_job.name)
-    position = str(cursor)
-    while True:
+    cursor = Cursor(after=list_id - 1)
+    while cursor.after < list_id:
         with dg.build_sensor_context(
-            instance=instance, cursor=position, resources={"state": state}, definitions=defs
+            instance=instance, cursor=str(cursor), resources={"state": state}, definitions=defs
         ) as context:
             ticked = pyramids_of_changed_files(context)
+        check_interrupted()
         if not isinstance(ticked, dg.SensorResult):
             return
         for request in ticked.run_requests or []:
-            yield _run_one(job, instance, request)
-        position = str(ticked.cursor)
+            # Other processes that share the instance make lists, too, and see to them.
+            if list_of(request) == list_id:
+                yield _run_one(job, instance, request)
+        cursor = Cursor.parse(ticked.cursor)
 
 
-def _run_one(job: dg.JobDefinition, instance: dg.DagsterInstance, request: dg.RunRequest) -> str:
+def _run_one(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, request: dg.RunRequest
+) -> RunFailure | None:
     # With these two tags the daemon's sensor knows that this run was already asked for.
     tags = {
         **request.tags,
@@ -178,23 +239,27 @@ def _run_one(job: dg.JobDefinition, instance: dg.DagsterInstance, request: dg.Ru
             raise_on_error=False,
         )
     _stop_if_interrupted(ended)
-    return "" if ended.success else _failure_of(ended)
+    return None if ended.success else _failure_of(ended)
 
 
 def _stop_if_interrupted(ended: dg.ExecuteInProcessResult) -> None:
-    # Dagster makes a failed step of an interrupt; the day must end with it, not begin its next run.
+    # Dagster forgets an interrupt outside a step, and makes a failed step of one within: the day must end.
+    check_interrupted()
     for event in ended.all_events:
         error = event.step_failure_data.error if event.is_step_failure else None
         if error is not None and error.cls_name == DagsterExecutionInterruptedError.__name__:
             raise KeyboardInterrupt
 
 
-def _failure_of(ended: dg.ExecuteInProcessResult) -> str:
+def _failure_of(ended: dg.ExecuteInProcessResult) -> RunFailure:
     for event in ended.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
             if data.user_failure_data and data.user_failure_data.description:
-                return one_line(data.user_failure_data.description)
+                code = (data.user_failure_data.metadata or {}).get("code")
+                return RunFailure(
+                    str(code.value) if code else _RUN_FAILED, one_line(data.user_failure_data.description)
+                )
             if data.error:
-                return one_line((data.error.cause or data.error).message)
-    return "the run failed before its first step"
+                return RunFailure(_RUN_FAILED, one_line((data.error.cause or data.error).message))
+    return RunFailure(_RUN_FAILED, "the run failed before its first step")

@@ -23,7 +23,7 @@ GIB = 2**30
 class Settings(BaseSettings):
     """Every setting; a field's name in capitals is its environment variable."""
 
-    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True, allow_inf_nan=False)
 
     image_bucket: str | None = Field(None, description="bucket that the IIIF server reads")
     state_bucket: str | None = Field(None, description="bucket of the day lists, reports and quarantine")
@@ -148,12 +148,14 @@ class Settings(BaseSettings):
         Raises
         ------
         SettingsError
-            One of them is no number.
+            One of them is no port.
         """
-        try:
-            return frozenset(int(port) for port in self.allowed_source_ports.split(",") if port.strip())
-        except ValueError:
-            raise SettingsError("ALLOWED_SOURCE_PORTS must be numbers, separated by commas") from None
+        ports = [port.strip() for port in self.allowed_source_ports.split(",") if port.strip()]
+        if not all(port.isdecimal() and len(port) <= 5 and 0 < int(port) <= 65535 for port in ports):
+            raise SettingsError(
+                "ALLOWED_SOURCE_PORTS cannot be used: they are numbers from 1 to 65535, separated by commas"
+            )
+        return frozenset(map(int, ports))
 
     @property
     def processes(self) -> int:

@@ -100,6 +100,7 @@ def _requests(
     longest = Settings.load().files_per_run
     requests: list[dg.RunRequest] = []
     asked_now: set[str] = set()
+    remade_now: set[str] = set()
     origin_of = lru_cache(maxsize=1)(partial(_origin, context.instance))
     for record in records:
         day = record.partition_key
@@ -108,13 +109,17 @@ def _requests(
             context.log.warning(f"the list of {day} is no longer stored; no pyramid is asked for")
             cursor = Cursor(after=record.storage_id)
             continue
+        origin = origin_of(record.run_id)
+        remake = origin.remake or _asks_to_remake(record)
         # A file that waits is in the list of every day since: one run is enough for all that this tick sees.
-        wanted = {partition_key(file.file_path) for file in files} - asked_now
+        # One that is to be made again is asked for though an earlier list has asked for it without that.
+        wanted = {partition_key(file.file_path) for file in files} - (remade_now if remake else asked_now)
         for run in _still_to_ask(contiguous_runs(wanted, positions, longest), positions, cursor.asked):
             if len(requests) == MOST_RUNS_A_TICK:
                 return requests, cursor
-            requests.append(_request(record, day, run, origin_of(record.run_id)))
+            requests.append(_request(record, day, run, origin.trigger, remake=remake))
             asked_now.update(run)
+            remade_now.update(run if remake else ())
             cursor = Cursor(after=cursor.after, asked=run[-1])
         cursor = Cursor(after=record.storage_id)
     return requests, cursor
@@ -144,18 +149,25 @@ def _origin(instance: dg.DagsterInstance, run_id: str) -> Origin:
     return Origin(tags.get(TRIGGER_TAG, otherwise), remake)
 
 
-def _request(record: EventLogRecord, day: str, run: Sequence[str], origin: Origin) -> dg.RunRequest:
+def _request(
+    record: EventLogRecord, day: str, run: Sequence[str], trigger: str, *, remake: bool
+) -> dg.RunRequest:
     digest = hashlib.sha256("\n".join(run).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    tags = {DAY_TAG: day, TRIGGER_TAG: origin.trigger}
+    tags = {DAY_TAG: day, TRIGGER_TAG: trigger}
     if len(run) > 1:
         tags |= {ASSET_PARTITION_RANGE_START_TAG: run[0], ASSET_PARTITION_RANGE_END_TAG: run[-1]}
-    config = {"remake": origin.remake or _asks_to_remake(record), "retry_quarantined": False}
+    config = {"remake": remake, "retry_quarantined": False}
     return dg.RunRequest(
         run_key=f"{record.storage_id}-{digest}",
         partition_key=run[0] if len(run) == 1 else None,
         tags=tags,
         run_config={"ops": {make_pyramids.op.name: {"config": config}}},
     )
+
+
+def list_of(request: dg.RunRequest) -> int:
+    """Storage id of the list that a run was asked for."""
+    return int(str(request.run_key).partition("-")[0])
 
 
 def _asks_to_remake(record: EventLogRecord) -> bool:

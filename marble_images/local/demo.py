@@ -34,8 +34,6 @@ def run_demo(folder: Path, files: Path | None = None) -> int:
         Exit status: 0 when every file ended as expected, 3 when one did not, 1 when the day could not be
         done, 130 when it was interrupted.
     """
-    from dagster._core.errors import DagsterExecutionInterruptedError
-
     console = standard_output()
     try:
         with ended_by_signals(), LocalStack(folder) as stack:
@@ -43,7 +41,7 @@ def run_demo(folder: Path, files: Path | None = None) -> int:
     except MarbleImagesError as error:
         Console(stderr=True).print(f"marble-images: {error.reason}", markup=False, highlight=False)
         return FAILED
-    except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+    except KeyboardInterrupt:
         console.print("interrupted; the files that were not done still wait", highlight=False)
         return INTERRUPTED
 

@@ -42,7 +42,7 @@ def work_folder(parent: Path | None = None) -> Iterator[Path]:
             lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
-        raise NoDiskSpace(f"no work folder can be made in {parent}: {error.strerror}") from None
+        raise NoDiskSpace(f"WORK_FOLDER: no folder can be made in {parent}: {error.strerror}") from None
     try:
         yield folder
     finally:

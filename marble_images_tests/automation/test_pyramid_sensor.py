@@ -155,6 +155,32 @@ def test_a_file_in_several_new_lists_is_asked_for_once(
     assert sorted(asked(tick(instance, state), instance)) == ["a.tif", "b.tif", "c.tif"]
 
 
+def test_a_list_made_to_remake_is_asked_for_though_another_new_list_has_the_same_files(
+    instance: dg.DagsterInstance, state: StateResource
+) -> None:
+    store = state.store()
+    make_list(instance, store, ["a.tif", "b.tif"])
+    make_list(instance, store, ["a.tif"], remake=True)
+    make_list(instance, store, ["a.tif", "b.tif"], "2026-11-03")
+    result = tick(instance, state)
+    assert isinstance(result, dg.SensorResult)
+    found = {
+        (key, request.run_config["ops"]["make_pyramids"]["config"]["remake"])
+        for request in result.run_requests or []
+        for key in keys_of(request, instance)
+    }
+    assert found == {("a.tif", False), ("b.tif", False), ("a.tif", True)}
+
+
+def test_a_list_asks_for_nothing_that_an_earlier_new_one_asks_to_remake(
+    instance: dg.DagsterInstance, state: StateResource
+) -> None:
+    store = state.store()
+    make_list(instance, store, ["a.tif"], remake=True)
+    make_list(instance, store, ["a.tif"])
+    assert asked(tick(instance, state), instance) == ["a.tif"]
+
+
 def test_a_retired_key_in_the_cursor_makes_it_ask_again_under_the_same_run_keys(
     instance: dg.DagsterInstance, state: StateResource
 ) -> None:

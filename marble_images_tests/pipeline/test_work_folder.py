@@ -59,7 +59,7 @@ def test_what_a_killed_run_left_is_swept_by_the_next_and_what_a_living_run_holds
 
 def test_a_parent_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(NoDiskSpace, match="no work folder can be made"), work_folder(tmp_path / "file"):
+    with pytest.raises(NoDiskSpace, match="WORK_FOLDER: no folder"), work_folder(tmp_path / "file"):
         pass
 
 
