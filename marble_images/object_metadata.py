@@ -61,7 +61,7 @@ class Published:
     size
         Bytes.
     crc32
-        Base64 of the CRC-32 of the whole object, if the server keeps one.
+        Base64 of the CRC-32 of the whole object, if the server keeps one or the object was read back.
     metadata
         The user metadata, decoded.
     superseded
@@ -140,7 +140,7 @@ def pyramid_metadata(
     }
 
 
-def upload_metadata(*, upload: str, size: int, crc32: str, md5: str) -> dict[str, str]:
+def upload_metadata(*, upload: str, size: int, crc32: str, md5: str, etag: str) -> dict[str, str]:
     """What every object says of its own bytes, so that a later HEAD can tell whether it holds them.
 
     Parameters
@@ -149,26 +149,48 @@ def upload_metadata(*, upload: str, size: int, crc32: str, md5: str) -> dict[str
         Names the upload.
     size, crc32, md5
         Of the bytes: their number, base64 of the CRC-32, hexadecimal MD5.
+    etag
+        The ETag that S3 gives to the bytes as they are sent. Of one PUT it is their MD5; of N parts it is
+        the MD5 of the parts' MD5s, a hyphen and N (AWS: "Checking object integrity", on ETags).
     """
     return {
         f"{PREFIX}upload": upload,
         f"{PREFIX}bytes": str(size),
         f"{PREFIX}crc32": crc32,
         f"{PREFIX}md5": md5,
+        **({f"{PREFIX}etag": etag} if etag != md5 else {}),
     }
 
 
 def is_intact(published: Published) -> bool:
-    """Whether an object holds the bytes that were sent, by the checksum that the server has of them.
+    """Whether an object holds the bytes that were sent.
 
-    A run may die between an upload and its check, and a server may take bytes that changed on the way.
+    A run may die between an upload and its check, and a server may take bytes that changed on the way. So
+    the object is compared with what its own metadata says of them: always the size, and then the best
+    that the server offers.
+
+    1. The CRC-32 of the whole object, which AWS and newer servers keep.
+    2. Else the ETag: the MD5 of the bytes or, of an upload in parts, what S3 makes of the parts' MD5s.
+    3. Else, where a server keeps no checksum and its ETags are of a kind of its own (encrypted objects,
+       gateways that part an upload anew), the bytes themselves: ``ImageBucket.head`` has read them back,
+       and their CRC-32 is in the place of the server's.
     """
     said = published.metadata.get
-    if not published.size or said(f"{PREFIX}bytes") != str(published.size):
+    if not is_sized(published):
         return False
     if published.crc32 is not None:
         return said(f"{PREFIX}crc32") == published.crc32
-    return said(f"{PREFIX}md5") == published.etag
+    return published.etag in (said(f"{PREFIX}md5"), said(f"{PREFIX}etag"))
+
+
+def is_sized(published: Published) -> bool:
+    """Whether an object says what bytes it was made of, and has as many."""
+    said = published.metadata.get
+    return (
+        bool(published.size)
+        and said(f"{PREFIX}bytes") == str(published.size)
+        and said(f"{PREFIX}crc32") is not None
+    )
 
 
 def is_of(published: Published | None, fingerprint: str) -> bool:

@@ -13,7 +13,8 @@ import threading
 import uuid
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from boto3.s3.transfer import TransferConfig
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from marble_images.errors import PublishError
-from marble_images.object_keys import key_collisions, object_key
+from marble_images.object_keys import object_key
 from marble_images.object_metadata import (
     PREFIX,
     PYRAMID_CONTENT_TYPE,
@@ -29,7 +30,9 @@ from marble_images.object_metadata import (
     decode_metadata,
     encode_metadata,
     is_current,
+    is_intact,
     is_of,
+    is_sized,
     pyramid_metadata,
     upload_metadata,
 )
@@ -46,7 +49,6 @@ __all__ = [
     "Published",
     "is_current",
     "is_of",
-    "key_collisions",
     "object_key",
     "pyramid_metadata",
     "s3_uri",
@@ -96,6 +98,7 @@ class ImageBucket:
         self._multipart_bytes = multipart_bytes
         self._part_bytes = part_bytes
         self._seen = threading.Event()
+        self._read_back: dict[tuple[str, str, str], str] = {}
 
     def uri(self, key: str) -> str:
         """The address of an object."""
@@ -104,11 +107,20 @@ class ImageBucket:
     def head(self, key: str) -> Published | None:
         """What lies at a key, or ``None`` if nothing does.
 
+        An object of ours that the server tells nothing of by which its bytes could be known is read, once
+        for each upload; see :func:`~marble_images.object_metadata.is_intact`.
+
         Raises
         ------
         PublishError
             The bucket does not exist, refuses access or fails.
         """
+        published = self._head(key)
+        if published is None or published.crc32 is not None or not is_sized(published):
+            return published
+        return published if is_intact(published) else replace(published, crc32=self._crc32_of(published))
+
+    def _head(self, key: str) -> Published | None:
         try:
             found = self._client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
         except S3_ERRORS as error:
@@ -122,8 +134,8 @@ class ImageBucket:
         """Send a file and verify what the bucket then holds.
 
         The CRC-32 of the whole file goes with it, so the server refuses bytes that changed on the way.
-        A HEAD then has to show our size, metadata and checksum; where a server keeps no checksum, the
-        ETag has to be the file's MD5 or, failing that, the object is read back.
+        A HEAD then has to show our size, metadata and checksum, as far as the server keeps one; see
+        :func:`~marble_images.object_metadata.is_intact` for what counts where it does not.
 
         Returns
         -------
@@ -143,11 +155,16 @@ class ImageBucket:
 
     def _publish(self, path: Path, key: str, *, content_type: str, metadata: Mapping[str, str]) -> Published:
         upload = uuid.uuid4().hex
-        size, crc32, md5 = _checksums(path)
+        sums = self._checksums(path)
         sent = encode_metadata(
-            {**metadata, **upload_metadata(upload=upload, size=size, crc32=crc32, md5=md5)}
+            {
+                **metadata,
+                **upload_metadata(
+                    upload=upload, size=sums.size, crc32=sums.crc32, md5=sums.md5, etag=sums.etag
+                ),
+            }
         )
-        in_parts = size >= self._multipart_bytes
+        in_parts = sums.size >= self._multipart_bytes
         transfer = TransferConfig(
             multipart_threshold=self._multipart_bytes,
             multipart_chunksize=self._part_bytes,
@@ -161,7 +178,7 @@ class ImageBucket:
             "Metadata": sent,
             # Given whole, it is checked and kept for the whole object however many parts it is sent in.
             "ChecksumAlgorithm": "CRC32",
-            "ChecksumCRC32": crc32,
+            "ChecksumCRC32": sums.crc32,
         }
         try:
             self._client.upload_file(str(path), self.bucket, key, ExtraArgs=extra, Config=transfer)
@@ -174,7 +191,7 @@ class ImageBucket:
             raise _NotAsSent(f"the bucket {self.bucket} does not show the object that was sent")
         if held.metadata.get(_UPLOAD) not in (None, upload):
             return replace(held, superseded=True)
-        self._verify(held, size=size, crc32=crc32, md5=md5, content_type=content_type, metadata=sent)
+        self._verify(held, size=sums.size, content_type=content_type, metadata=sent)
         return held
 
     def publish_pdf(self, path: Path, key: str, *, fingerprint: str, source_sha256: str) -> Published:
@@ -237,16 +254,7 @@ class ImageBucket:
             last_modified=found.get("LastModified"),
         )
 
-    def _verify(
-        self,
-        held: Published,
-        *,
-        size: int,
-        crc32: str,
-        md5: str,
-        content_type: str,
-        metadata: Mapping[str, str],
-    ) -> None:
+    def _verify(self, held: Published, *, size: int, content_type: str, metadata: Mapping[str, str]) -> None:
         where = f"the bucket {self.bucket}"
         if held.size != size:
             raise _NotAsSent(f"{where} holds {held.size} of the {size} bytes that were sent")
@@ -256,20 +264,41 @@ class ImageBucket:
         lost = sorted(name for name, value in expected.items() if held.metadata.get(name) != value)
         if lost:
             raise _NotAsSent(f"{where} holds the object without its metadata ({', '.join(lost)})")
-        if not self._same_bytes(held, crc32, md5):
+        if size and not is_intact(held):
             raise _NotAsSent(f"{where} holds other bytes than those that were sent")
 
-    def _same_bytes(self, held: Published, crc32: str, md5: str) -> bool:
-        if held.crc32 is not None:
-            return held.crc32 == crc32
-        if held.etag == md5:
-            return True
+    def _crc32_of(self, published: Published) -> str:
+        upload = (published.key, published.etag, published.metadata.get(_UPLOAD, ""))
+        if upload not in self._read_back:
+            same: dict[str, Any] = {"IfMatch": f'"{published.etag}"'} if published.etag else {}
+            try:
+                body = self._client.get_object(Bucket=self.bucket, Key=published.key, **same)["Body"]
+                with body:
+                    self._read_back[upload] = _base64(_crc32(body.iter_chunks(_CHUNK_BYTES)))
+            except S3_ERRORS as error:
+                raise self._failure(error) from None
+        return self._read_back[upload]
+
+    def _checksums(self, path: Path) -> _Checksums:
+        """The checksums of a file as it will be sent, read once."""
+        size = crc32 = 0
+        whole, part, parts = _md5(), _md5(), list[bytes]()
         try:
-            body = self._client.get_object(Bucket=self.bucket, Key=held.key, IfMatch=f'"{held.etag}"')["Body"]
-            with body:
-                return _crc32(body.iter_chunks(_CHUNK_BYTES)) == crc32
-        except S3_ERRORS as error:
-            raise self._failure(error) from None
+            for chunk in _chunks(path, self._part_bytes):
+                crc32 = zlib.crc32(chunk, crc32)
+                whole.update(chunk)
+                part.update(chunk)
+                size += len(chunk)
+                if size % self._part_bytes == 0:
+                    parts.append(part.digest())
+                    part = _md5()
+        except OSError as error:
+            raise PublishError("the file to publish could not be read", detail=str(error)) from None
+        etag = whole.hexdigest()
+        if size >= self._multipart_bytes:
+            parts += [part.digest()] if size % self._part_bytes else []
+            etag = f"{_md5(b''.join(parts)).hexdigest()}-{len(parts)}"
+        return _Checksums(size, _base64(crc32), whole.hexdigest(), etag)
 
     def _check_bucket(self) -> None:
         # A HEAD gives the same 404 for a missing object and for a missing bucket.
@@ -288,32 +317,34 @@ class ImageBucket:
         return PublishError(explain(error, bucket=self.bucket), detail=str(error))
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
+@dataclass(frozen=True)
+class _Checksums:
+    """Of a file: its size, base64 of its CRC-32, hexadecimal MD5, and the ETag that S3 will give it."""
+
+    size: int
+    crc32: str
+    md5: str
+    etag: str
+
+
+_md5 = partial(hashlib.md5, usedforsecurity=False)
+
+
+def _chunks(path: Path, part_bytes: int) -> Iterator[bytes]:
+    """The bytes of a file, in chunks of which none reaches over the end of a part."""
+    left = part_bytes
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
+        while chunk := stream.read(min(_CHUNK_BYTES, left)):
             yield chunk
+            left = left - len(chunk) or part_bytes
 
 
-def _crc32(chunks: Iterator[bytes]) -> str:
+def _crc32(chunks: Iterator[bytes]) -> int:
     value = 0
     for chunk in chunks:
         value = zlib.crc32(chunk, value)
-    return base64.b64encode(value.to_bytes(4, "big")).decode("ascii")
+    return value
 
 
-def _checksums(path: Path) -> tuple[int, str, str]:
-    """Size, base64 of the CRC-32, and hexadecimal MD5 of a file, read once."""
-    size, digest = 0, hashlib.md5(usedforsecurity=False)
-
-    def watched() -> Iterator[bytes]:
-        nonlocal size
-        for chunk in _chunks(path):
-            size += len(chunk)
-            digest.update(chunk)
-            yield chunk
-
-    try:
-        crc32 = _crc32(watched())
-    except OSError as error:
-        raise PublishError("the file to publish could not be read", detail=str(error)) from None
-    return size, crc32, digest.hexdigest()
+def _base64(crc32: int) -> str:
+    return base64.b64encode(crc32.to_bytes(4, "big")).decode("ascii")

@@ -8,9 +8,10 @@ import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import boto3
 from botocore.config import Config
@@ -42,7 +43,11 @@ class Stored:
 
 
 class S3Server(ThreadingHTTPServer):
-    """One bucket that takes PUT, GET, HEAD and DELETE of objects; ``mangle`` changes what it keeps."""
+    """One bucket that takes PUT, uploads in parts, GET, HEAD and DELETE; ``mangle`` changes what it keeps.
+
+    Without ``checksums`` it is as servers are that know nothing of S3's: it overlooks those it is sent, keeps
+    none and shows none.
+    """
 
     daemon_threads = True
 
@@ -50,6 +55,7 @@ class S3Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.objects: dict[str, Stored] = {}
         self.mangle: Callable[[Stored], Stored | None] = lambda stored: stored
+        self.uploads: dict[str, tuple[dict[str, str], dict[int, bytes]]] = {}
         self.statuses: list[tuple[int, str]] = []
         self.always: tuple[int, str] | None = None
         self.checksums = True
@@ -68,6 +74,13 @@ class S3Server(ThreadingHTTPServer):
         """A client that hung up is no news."""
 
 
+_md5 = partial(hashlib.md5, usedforsecurity=False)
+
+
+def _xml(root: str, name: str, value: str) -> bytes:
+    return f"<{root}><{name}>{value}</{name}></{root}>".encode()
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -80,17 +93,45 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.refused():
             return
-        kept = ("content-type", "x-amz-meta-")
-        headers = {n: v for n, v in self.headers.items() if n.lower().startswith(kept)}
         crc = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
         if self.server.checksums and self.headers.get("x-amz-checksum-crc32", crc) != crc:
             self.error(400, "BadDigest")
             return
-        etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
-        stored = self.server.mangle(Stored(body, headers, etag))
-        if stored is not None:
-            self.server.objects[self.key] = stored
+        etag = _md5(body).hexdigest()
+        if "uploadId" in self.asked:
+            self.server.uploads[self.asked["uploadId"]][1][int(self.asked["partNumber"])] = body
+        else:
+            self.keep(Stored(body, self.own_headers, etag))
         self.answer(200, b"", ETag=f'"{etag}"')
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.refused():
+            return
+        if "uploadId" not in self.asked:
+            upload = f"upload-{len(self.server.uploads)}"
+            self.server.uploads[upload] = (self.own_headers, {})
+            self.answer(200, _xml("InitiateMultipartUploadResult", "UploadId", upload))
+            return
+        headers, numbered = self.server.uploads.pop(self.asked["uploadId"])
+        parts = [numbered[number] for number in sorted(numbered)]
+        etag = f"{_md5(b''.join(_md5(part).digest() for part in parts)).hexdigest()}-{len(parts)}"
+        self.keep(Stored(b"".join(parts), headers, etag))
+        self.answer(200, _xml("CompleteMultipartUploadResult", "ETag", f'"{etag}"'))
+
+    def keep(self, stored: Stored) -> None:
+        kept = self.server.mangle(stored)
+        if kept is not None:
+            self.server.objects[self.key] = kept
+
+    @property
+    def own_headers(self) -> dict[str, str]:
+        kept = ("content-type", "x-amz-meta-")
+        return {n: v for n, v in self.headers.items() if n.lower().startswith(kept)}
+
+    @property
+    def asked(self) -> dict[str, str]:
+        return dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
 
     def do_GET(self) -> None:
         self.show(with_body=True)

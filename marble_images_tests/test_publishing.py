@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 
 from marble_images.errors import PublishError
 from marble_images.object_metadata import decode_metadata, encode_metadata, upload_metadata
-from marble_images.publishing import ImageBucket, Published, is_current, pyramid_metadata, s3_uri
+from marble_images.publishing import ImageBucket, Published, is_current, is_of, pyramid_metadata, s3_uri
 from marble_images.pyramid.model import Box, Pyramid
 from marble_images_tests.s3_server import S3Server, Stored, s3_client
 
@@ -107,6 +107,43 @@ class TestPublish:
         server.mangle = lambda stored: replace(stored, etag="0" * 32)
         publish(odd, pyramid)
         assert "GET a/b.tif" in server.seen
+
+    @pytest.mark.parametrize("checksums", [True, False])
+    @pytest.mark.parametrize("size", [5 * 2**20, 5 * 2**20 + 1, 10 * 2**20, 11 * 2**20 + 7])
+    def test_an_upload_in_parts_is_known_to_be_whole_by_what_the_server_keeps(
+        self, server: S3Server, tmp_path: Path, size: int, checksums: bool
+    ) -> None:
+        server.checksums = checksums
+        in_parts = ImageBucket(
+            s3_client(server.url), "bucket", multipart_bytes=5 * 2**20, part_bytes=5 * 2**20
+        )
+        path = tmp_path / "large.tif"
+        path.write_bytes(os.urandom(size))
+        published = publish(in_parts, path)
+        assert published.etag.endswith(f"-{-(-size // (5 * 2**20))}")
+        later = ImageBucket(s3_client(server.url), "bucket").head("a/b.tif")
+        assert is_of(later, MADE_AS["fingerprint"])  # type: ignore[arg-type]
+        assert is_current(later, profile="deflate", **MADE_AS)  # type: ignore[arg-type]
+        assert not any(line.startswith("GET") for line in server.seen)
+
+    def test_where_nothing_tells_the_bytes_they_are_read_once_an_upload_and_decide(
+        self, server: S3Server, odd: ImageBucket, pyramid: Path
+    ) -> None:
+        server.checksums = False
+        server.mangle = lambda stored: replace(stored, etag="of-a-kind-of-its-own")
+        publish(odd, pyramid)
+        assert is_current(odd.head("a/b.tif"), profile="deflate", **MADE_AS)  # type: ignore[arg-type]
+        assert server.seen.count("GET a/b.tif") == 1
+        held = server.objects["a/b.tif"]
+        server.objects["a/b.tif"] = replace(held, body=held.body[:-1] + bytes([held.body[-1] ^ 1]))
+        later = ImageBucket(s3_client(server.url), "bucket").head("a/b.tif")
+        assert not is_current(later, profile="deflate", **MADE_AS)  # type: ignore[arg-type]
+
+    def test_the_object_of_somebody_else_is_not_read(self, server: S3Server, odd: ImageBucket) -> None:
+        server.checksums = False
+        server.objects["a/b.tif"] = Stored(b"theirs", {"Content-Type": TIFF}, "e")
+        assert not is_of(odd.head("a/b.tif"), MADE_AS["fingerprint"])  # type: ignore[arg-type]
+        assert not any(line.startswith("GET") for line in server.seen)
 
     @pytest.mark.parametrize("checksums", [True, False])
     @pytest.mark.parametrize(
@@ -272,7 +309,7 @@ class TestMetadata:
 
 
 class TestIsCurrent:
-    SAID = upload_metadata(upload="u", size=10, crc32="c", md5="e")
+    SAID = upload_metadata(upload="u", size=10, crc32="c", md5="e", etag="p-2")
     HELD = Published("k", "s3://b/k", 10, "e", TIFF, metadata={**METADATA, **SAID})
 
     def test_a_pyramid_made_the_same_way_is_current(self) -> None:
@@ -304,6 +341,10 @@ class TestIsCurrent:
 
     def test_the_checksum_that_the_server_keeps_decides(self) -> None:
         held = replace(self.HELD, crc32="c", etag="of-parts-2")
+        assert is_current(held, profile="deflate", **MADE_AS)  # type: ignore[arg-type]
+
+    def test_the_etag_of_the_parts_decides_where_no_checksum_is_kept(self) -> None:
+        held = replace(self.HELD, etag="p-2")
         assert is_current(held, profile="deflate", **MADE_AS)  # type: ignore[arg-type]
 
     def test_what_was_published_is_current(self, images: ImageBucket, pyramid: Path) -> None:

@@ -34,7 +34,6 @@ from marble_images.models import ChangedFile, FileReport, Outcome, SourceFile
 from marble_images.object_metadata import FILE
 from marble_images.pipeline.marks import QueueMarks
 from marble_images.publishing import (
-    PDF_CONTENT_TYPE,
     PYRAMID_CONTENT_TYPE,
     ImageBucket,
     Published,
@@ -316,14 +315,12 @@ class FilePipeline:
         return pyramid
 
     def _publish_pdf(self, record: ChangedFile, source: SourceFile) -> None:
-        # Before the pyramid: once the pyramid is there a later run may find it current and only mark it,
-        # and a PDF that had failed to follow would then be missing for ever.
         if identify_file(source.path) is ImageFormat.PDF:
-            self._services.images.publish(
+            self._services.images.publish_pdf(
                 source.path,
                 object_key(record.file_path, ".pdf"),
-                content_type=PDF_CONTENT_TYPE,
-                metadata={"marble-source-sha256": source.sha256},
+                fingerprint=record.fingerprint,
+                source_sha256=source.sha256,
             )
 
     def _keep(
