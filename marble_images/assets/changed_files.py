@@ -13,6 +13,7 @@ from marble_images.clear_failures import clear_failures
 from marble_images.day_lists import split_by_day
 from marble_images.days import ZONE, day_bounds, day_of
 from marble_images.models import ChangedFile
+from marble_images.object_keys import key_collisions
 from marble_images.partitions import IMAGE_FILES, daily_partitions, partition_key
 from marble_images.resources import AppSyncResource, StateResource
 from marble_images.settings import Settings
@@ -84,17 +85,13 @@ def _make_lists(
     listing = appsync.queue().list_files(processed_before=None if only_waiting else _EVERY_FILE)
     lists = split_by_day(listing.files, days)
     known = set(context.instance.get_dynamic_partitions(IMAGE_FILES))
-    new = sorted(
-        {
-            file.file_path
-            for files in lists.values()
-            for file in files
-            if partition_key(file.file_path) not in known
-        }
-    )
+    listed = {file.file_path for files in lists.values() for file in files}
+    new = sorted(path for path in listed if partition_key(path) not in known)
     context.instance.add_dynamic_partitions(IMAGE_FILES, [partition_key(path) for path in new])
     for skipped in listing.skipped:
         context.log.warning("skipped %s: %s", skipped.identifier, skipped.reason)
+    for key, paths in key_collisions(listed).items():
+        context.log.warning("%s would be the pyramid of each of %s: the last one made stays", key, paths)
     for day, files in lists.items():
         metadata = _metadata(day, files, listing, store) | {"remake": config.remake}
         context.add_asset_metadata(metadata, partition_key=day)

@@ -7,7 +7,7 @@ from marble_images.sources.addresses import AddressGuard, WebAddress, is_public,
 from marble_images.sources.fetcher import SourceFetcher
 from marble_images.sources.google_drive import drive_file_id
 from marble_images.sources.health import HostHealth
-from marble_images.sources.settings import FetchSettings, s3_client_config
+from marble_images.sources.settings import FetchSettings
 
 __all__ = [
     "AddressGuard",
@@ -18,5 +18,4 @@ __all__ = [
     "drive_file_id",
     "is_public",
     "parse_address",
-    "s3_client_config",
 ]

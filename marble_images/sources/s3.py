@@ -56,7 +56,8 @@ class S3Download:
     Parameters
     ----------
     client
-        Retries single calls by itself: see :func:`~marble_images.sources.s3_client_config`.
+        Retries single calls by itself (throttling, 5xx, connection errors); what breaks in the middle of a
+        body is resumed here.
     md5
         Of the record, hexadecimal, if it has one.
     """

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from botocore.config import Config
-
 from marble_images.errors import SettingsError
 
 
@@ -72,18 +70,3 @@ class FetchSettings:
         for name in ("backoff_initial", "backoff_max", "retry_after_max", "gone_pause", "free_space_reserve"):
             if getattr(self, name) < 0:
                 raise SettingsError(f"{name} of fetches must not be negative")
-
-
-def s3_client_config(settings: FetchSettings, *, connections: int = 16) -> Config:
-    """The ``botocore`` configuration with which an S3 client keeps to ``settings``.
-
-    Retries of single calls (throttling, 5xx, connection errors) are botocore's; what breaks in the
-    middle of a body is resumed by :class:`~marble_images.sources.SourceFetcher`.
-    """
-    return Config(
-        connect_timeout=settings.connect_timeout,
-        read_timeout=settings.read_timeout,
-        max_pool_connections=connections,
-        retries={"mode": "standard", "total_max_attempts": settings.attempts},
-        response_checksum_validation="when_supported",
-    )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -149,3 +150,14 @@ def test_a_missing_setting_is_named_by_the_run(
     monkeypatch.delenv("STATE_BUCKET")
     result = list_days(instance, today())
     assert "STATE_BUCKET is not set" in failure_of(result)
+
+
+def test_files_that_would_be_published_under_one_name_are_named(
+    stack: LocalStack, instance: dg.DagsterInstance
+) -> None:
+    stack.appsync.put_records([record(path, now()) for path in ("a.tif", "a.jpg", "b.tif")])
+    run = list_days(instance, today())
+    said = [event.user_message for event in instance.all_logs(run.run_id) if event.level == logging.WARNING]
+    (warning,) = [text for text in said if "a.tif" in text]
+    assert "a.jpg" in warning
+    assert "b.tif" not in warning

@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 import numpy as np
 import pytest
+from botocore.config import Config
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -23,7 +24,7 @@ from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from marble_images.models import ChangedFile
-from marble_images.sources import FetchSettings, SourceFetcher, s3_client_config
+from marble_images.sources import FetchSettings, SourceFetcher
 from marble_images_tests.sources.servers import Exchange, ScriptedServer, running, secured
 
 Fetch = Callable[..., Any]
@@ -226,13 +227,18 @@ def moto(moto_server: str) -> str:
 
 def s3_at(endpoint: str, limits: FetchSettings | None = None, **options: Any) -> Any:
     """An S3 client as the pipeline makes it, for a server of ours."""
+    limits = limits or settings()
     return boto3.client(
         "s3",
         endpoint_url=endpoint,
         region_name="us-east-1",
         aws_access_key_id="marked-access-key",
         aws_secret_access_key="marked-secret-key-5512",
-        config=s3_client_config(limits or settings()),
+        config=Config(
+            connect_timeout=limits.connect_timeout,
+            read_timeout=limits.read_timeout,
+            retries={"mode": "standard", "total_max_attempts": limits.attempts},
+        ),
         **options,
     )
 
