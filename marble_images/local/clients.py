@@ -67,7 +67,7 @@ class FaultControl:
         return int(self._control.call("faults.add", fault={"action": action, **fields}))
 
     def remove(self, number: int) -> bool:
-        """Take one command back; whether it was there."""
+        """Take one command back; whether it was there. Requests that it delays go on."""
         return bool(self._control.call("faults.remove", number=number))
 
     def clear(self) -> None:

@@ -75,10 +75,10 @@ class FaultLayer:
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         request = self._read(environ)
-        delay, fault = self._book.meet(request)
+        delays, fault = self._book.meet(request)
         cleared = self._book.cleared
-        if delay:
-            cleared.wait(delay)
+        for seconds, removed in delays:
+            removed.wait(seconds)
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             request.status = int(status.split()[0])

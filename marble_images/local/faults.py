@@ -25,6 +25,9 @@ ACTIONS = {
 }
 """What a stand-in can do wrong, and what says how."""
 
+Delay = tuple[float, threading.Event]
+"""So many seconds, or until the event."""
+
 _LOG_LENGTH = 200_000
 
 
@@ -131,6 +134,7 @@ class _Rule:
         self.number = number
         self.fault = fault
         self.hits = 0
+        self.removed = threading.Event()
         self._matches = 0
         self._seen: Counter[str] = Counter()
 
@@ -185,15 +189,19 @@ class FaultBook:
             return number
 
     def remove(self, number: int) -> bool:
-        """Take one command back; whether it was there."""
+        """Take one command back; whether it was there. Requests that it delays go on."""
         with self._lock:
-            before = len(self._rules)
-            self._rules = [rule for rule in self._rules if rule.number != number]
-            return len(self._rules) < before
+            found = [rule for rule in self._rules if rule.number == number]
+            for rule in found:
+                self._rules.remove(rule)
+                rule.removed.set()
+            return bool(found)
 
     def clear(self) -> None:
         """Take all commands back; requests that hang on purpose end."""
         with self._lock:
+            for rule in self._rules:
+                rule.removed.set()
             self._rules.clear()
             self.cleared.set()
             self.cleared = threading.Event()
@@ -203,21 +211,23 @@ class FaultBook:
         with self._lock:
             return next((rule.hits for rule in self._rules if rule.number == number), 0)
 
-    def meet(self, request: LoggedRequest) -> tuple[float, Fault | None]:
-        """Log a request: the seconds that its answer is delayed, and the fault that hits it.
+    def meet(self, request: LoggedRequest) -> tuple[list[Delay], Fault | None]:
+        """Log a request: what delays its answer, and the fault that hits it.
 
         The first command that matches counts, except that all latencies add up.
         """
         with self._lock:
             self._log.append(request)
-            delay, hit = 0.0, None
+            delays: list[Delay] = []
+            hit = None
             for rule in self._rules:
                 if rule.fault.action == "latency":
-                    delay += rule.fault.seconds if rule.takes(request) else 0.0
+                    if rule.takes(request):
+                        delays.append((rule.fault.seconds, rule.removed))
                 elif hit is None and rule.takes(request):
                     hit = rule.fault
-            request.fault = hit.action if hit else ("latency" if delay else None)
-            return delay, hit
+            request.fault = hit.action if hit else ("latency" if delays else None)
+            return delays, hit
 
     def requests(self, since: float = 0.0) -> list[dict[str, Any]]:
         """The requests that came, in order."""

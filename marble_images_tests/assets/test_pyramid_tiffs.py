@@ -179,12 +179,13 @@ def test_a_file_whose_record_is_rewritten_meanwhile_stays_waiting(
     stack: LocalStack, instance: dg.DagsterInstance, queue: Queue
 ) -> None:
     queue.s3("1.jpg", jpeg())
-    fault = stack.faults.add("latency", operation="GetObject", path="in/1.jpg", seconds=3)
+    fault = stack.faults.add("latency", operation="GetObject", path="in/1.jpg", seconds=30)
 
     def rewrite_while_it_is_fetched() -> None:
         while not stack.faults.hits(fault):
             time.sleep(0.02)
         stack.appsync.touch("1.jpg")
+        stack.faults.remove(fault)
 
     thread = threading.Thread(target=rewrite_while_it_is_fetched, daemon=True)
     thread.start()
@@ -201,7 +202,7 @@ def test_an_older_picture_that_is_uploaded_last_does_not_stay(
     stack: LocalStack, instance: dg.DagsterInstance, queue: Queue
 ) -> None:
     queue.s3("1.jpg", jpeg(shade=30))
-    fault = stack.faults.add("latency", operation="PutObject", path="images/1.tif", seconds=6, times=1)
+    fault = stack.faults.add("latency", operation="PutObject", path="images/1.tif", seconds=50, times=1)
     slow: list[dg.ExecuteInProcessResult] = []
     with dg.DagsterInstance.ephemeral() as other:
         thread = threading.Thread(target=lambda: slow.append(make_pyramids(other, ["1.jpg"])))
@@ -212,6 +213,7 @@ def test_an_older_picture_that_is_uploaded_last_does_not_stay(
         stack.appsync.touch("1.jpg")
         assert make_pyramids(instance, ["1.jpg"]).success
         assert queue.of("1.jpg")["width"] == 900
+        stack.faults.remove(fault)
         thread.join(60)
     assert slow[0].success
     metadata, tiff = published(stack, "1.tif")

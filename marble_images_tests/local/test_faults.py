@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -155,6 +156,17 @@ def test_a_redirect_loop_never_ends_and_a_redirect_can_lead_anywhere(stack: Loca
     stack.faults.remove(loop)
     stack.faults.add("redirect", service="uri", location="http://169.254.169.254/latest")
     assert get(url, allow_redirects=False).headers["Location"] == "http://169.254.169.254/latest"
+
+
+def test_what_a_latency_delays_goes_on_when_it_is_taken_back(stack: LocalStack, url: str) -> None:
+    held = stack.faults.add("latency", service="uri", seconds=3600)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(requests.get, url, timeout=60)
+        while not stack.faults.hits(held):
+            time.sleep(0.01)
+        assert not answer.done()
+        assert stack.faults.remove(held)
+        assert answer.result().status_code == 200
 
 
 def test_latency_delays_and_adds_to_another_fault(stack: LocalStack, url: str) -> None:

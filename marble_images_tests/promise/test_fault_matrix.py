@@ -82,12 +82,14 @@ class Matrix:
             self.stack.faults.refuse(service)
             self._run_and_check([cell])
             return
-        waiting = self.stack.faults.add("latency", seconds=0.7, **BEFORE[cell.place])
+        # Shorter than any time-out of these runs, and longer than it takes to close a port.
+        waiting = self.stack.faults.add("latency", seconds=1.2, **BEFORE[cell.place])
 
         def close() -> None:
             while not self.stack.faults.hits(waiting):
                 time.sleep(0.02)
             self.stack.faults.refuse(service)
+            self.stack.faults.remove(waiting)
 
         closing = threading.Thread(target=close, daemon=True)
         closing.start()

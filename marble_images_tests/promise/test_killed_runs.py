@@ -96,27 +96,35 @@ def test_a_run_that_is_interrupted_leaves_nothing_running_and_nothing_half(
     assert files_left(work) == []
 
 
+def kill_after(command: Command, stack: LocalStack, counter: int, requests: float, pause: float) -> None:
+    """Kill a run when it has made so many requests, and after a pause that leads it between two of them."""
+    command.wait_until(lambda: stack.faults.hits(counter) >= requests or not command.running())
+    time.sleep(pause)
+    command.send(signal.SIGKILL)
+    command.ended()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_that_is_killed_at_any_moment_is_made_good_by_the_next(
     stack: LocalStack, sources: Sources, start: Start, work: Path
 ) -> None:
     paths = fill(sources, 16, width=1500)
+    # It delays nothing: it counts the requests, which say how far a run is on a machine of any speed.
+    seen = stack.faults.add("latency", seconds=0)
+    finish(start, stack, paths, work)
+    of_a_whole_run = stack.faults.hits(seen)
     moments = random.Random(4)
     published_at_the_kill = set()
-    for _ in range(20):
-        stack.faults.forget_requests()
-        with start() as command:
-            # From the first call on: before it nothing is done that a kill could spoil.
-            command.wait_until(lambda: bool(stack.faults.count("appsync")))
-            time.sleep(moments.uniform(0, 9))
-            command.send(signal.SIGKILL)
-            command.ended()
-        published = check_promise(stack, paths).published
-        published_at_the_kill.add(len(published))
-        check_bucket(stack)
-        for path in published:
+    for twentieth in range(20):
+        for path in check_promise(stack, paths).published:
             stack.appsync.touch(path)
+        before = stack.faults.hits(seen)
+        enough = before + 1 + of_a_whole_run * (twentieth + moments.random()) / 20
+        with start() as command:
+            kill_after(command, stack, seen, enough, pause=moments.uniform(0, 0.3))
+        published_at_the_kill.add(len(check_promise(stack, paths).published))
+        check_bucket(stack)
     assert len(published_at_the_kill) > 2, "the kills were spread over the run"
     finish(start, stack, paths, work)
 

@@ -20,6 +20,8 @@ from marble_images_tests.promise.conftest import Sources, picture
 from marble_images_tests.promise.invariant import check_promise
 from marble_images_tests.promise.runs import DAILY, reasons_of, reports_of
 
+# As long as it takes: the test lets it go on.
+HELD = 50
 OLD, NEW = picture(90, 70, shade=10), picture(120, 80, shade=200)
 
 
@@ -32,13 +34,14 @@ def _patient(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> N
 
 @contextmanager
 def at(stack: LocalStack, fault: int, act: Callable[[], object]) -> Iterator[None]:
-    """Do something as soon as a fault strikes, while the block runs."""
+    """Do something as soon as a fault strikes, and let what it delays go on, while the block runs."""
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(0.02):
             if stack.faults.hits(fault):
                 act()
+                stack.faults.remove(fault)
                 return
 
     watcher = threading.Thread(target=watch)
@@ -87,7 +90,7 @@ def test_a_record_rewritten_in_the_moment_before_its_mark_is_made_anew(
     stack: LocalStack, sources: Sources, instance: dg.DagsterInstance
 ) -> None:
     sources.s3("1.jpg", OLD)
-    slow = stack.faults.add("latency", operation="saveFileLastProcessedDate", seconds=3, times=1)
+    slow = stack.faults.add("latency", operation="saveFileLastProcessedDate", seconds=HELD, times=1)
     with at(stack, slow, lambda: change(stack, "1.jpg")):
         assert reports_of(instance, ["1.jpg"])["1.jpg"].outcome is Outcome.MADE
     assert_is_new(stack, sources, "1.jpg")
@@ -101,7 +104,7 @@ def test_a_current_pyramid_whose_record_is_rewritten_before_its_mark_is_made_ane
     failing = stack.faults.add("status", operation="saveFileLastProcessedDate")
     assert reports_of(instance, ["1.jpg"])["1.jpg"].outcome is Outcome.FAILED
     stack.faults.remove(failing)
-    slow = stack.faults.add("latency", operation="saveFileLastProcessedDate", seconds=3, times=1)
+    slow = stack.faults.add("latency", operation="saveFileLastProcessedDate", seconds=HELD, times=1)
     with at(stack, slow, lambda: change(stack, "1.jpg")):
         assert reports_of(instance, ["1.jpg"], **DAILY)["1.jpg"].outcome is Outcome.MADE
     assert_is_new(stack, sources, "1.jpg")
@@ -112,7 +115,7 @@ def test_an_older_picture_that_is_uploaded_between_upload_and_mark_does_not_stay
     stack: LocalStack, sources: Sources, instance: dg.DagsterInstance
 ) -> None:
     sources.s3("1.jpg", OLD)
-    held = stack.faults.add("latency", operation="PutObject", path="images/1.tif", seconds=8, times=1)
+    held = stack.faults.add("latency", operation="PutObject", path="images/1.tif", seconds=HELD, times=1)
     older: list[dg.ExecuteInProcessResult] = []
     with dg.DagsterInstance.ephemeral() as other:
         run = threading.Thread(target=lambda: older.append(make_pyramids(other, ["1.jpg"])))
@@ -121,9 +124,15 @@ def test_an_older_picture_that_is_uploaded_between_upload_and_mark_does_not_stay
             time.sleep(0.02)
         change(stack, "1.jpg")
         # The newer run has uploaded, and its mark waits until the older one has uploaded and left.
-        stack.faults.add("latency", operation="saveFileLastProcessedDate", seconds=16, times=1)
-        assert make_pyramids(instance, ["1.jpg"]).success
-        run.join(120)
+        marking = stack.faults.add("latency", operation="saveFileLastProcessedDate", seconds=HELD, times=1)
+
+        def let_the_older_one_upload() -> None:
+            stack.faults.remove(held)
+            run.join(HELD)
+
+        with at(stack, marking, let_the_older_one_upload):
+            assert make_pyramids(instance, ["1.jpg"]).success
+        assert not run.is_alive()
     assert older[0].success
     assert_is_new(stack, sources, "1.jpg")
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from marble_images_tests.ui.dev_server import DEMO_FAILED, DevServer, dev_server, marble_images
+from marble_images_tests.ui.dev_server import DevServer, dev_server, marble_images
+from marble_images_tests.ui.workload import Begun, begin
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +18,10 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
     said, _ = demo.communicate(timeout=280)
     assert demo.returncode == 0, said.decode()
     with dev_server(folder, GONE_PAUSE="0.1") as server:
-        # Else every new list of a test would try it again, until it is set aside.
-        server.stack.appsync.remove(DEMO_FAILED)
         yield server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def begun(ui: DevServer) -> Begun:
+    """What was asked for before the first test."""
+    return begin(ui)

@@ -49,6 +49,11 @@ mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParam
 BACKFILL_STATUS = """
 query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }
 """
+ADD_KEY = """
+mutation($key: String!, $name: String!, $repository: RepositorySelector!) {
+  addDynamicPartition(partitionKey: $key, partitionsDefName: $name, repositorySelector: $repository) {
+    __typename ... on PythonError { message } } }
+"""
 LAUNCH = """
 mutation($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
@@ -59,6 +64,8 @@ mutation($params: ReexecutionParams!) { launchRunReexecution(reexecutionParams: 
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }
 """
 
+REPOSITORY = {"repositoryLocationName": "marble_images.definitions", "repositoryName": "__repository__"}
+RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 
 
@@ -147,20 +154,34 @@ class DevServer:
         assert answer["__typename"] == "LaunchBackfillSuccess", answer
         return str(answer["backfillId"])
 
-    def launch(self, partition: str, assets: list[str], checks: list[tuple[str, str]] | None = None) -> str:
-        """Launch one partition as the asset's page does; the run's id."""
+    def add_key(self, partitions: str, key: str) -> None:
+        """Add a partition as "Add a partition" does."""
+        answer = self.ask(ADD_KEY, key=key, name=partitions, repository=REPOSITORY)["addDynamicPartition"]
+        assert answer["__typename"] == "AddDynamicPartitionSuccess", answer
+
+    def launch(
+        self,
+        partition: str | tuple[str, str],
+        assets: list[str],
+        checks: list[tuple[str, str]] | None = None,
+        config: dict[str, Any] | None = None,
+    ) -> str:
+        """Launch one partition, or a range as one run, as the asset's page does; the run's id."""
+        if isinstance(partition, str):
+            tags = {"dagster/partition": partition}
+        else:
+            tags = dict(zip(RANGE_TAGS, partition, strict=True))
         chosen = None if checks is None else [{"assetKey": {"path": [a]}, "name": n} for a, n in checks]
         params = {
             "selector": {
-                "repositoryLocationName": "marble_images.definitions",
-                "repositoryName": "__repository__",
+                **REPOSITORY,
                 "pipelineName": "__ASSET_JOB",
                 "assetSelection": [{"path": [asset]} for asset in assets],
                 "assetCheckSelection": chosen,
             },
             "mode": "default",
-            "runConfigData": {},
-            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": partition}]},
+            "runConfigData": config or {},
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
         }
         answer = self.ask(LAUNCH, params=params)["launchPipelineExecution"]
         assert answer["__typename"] == "LaunchRunSuccess", answer

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator
-from datetime import datetime, timedelta
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from marble_images.days import ZONE, day_of
 from marble_images.partitions import partition_key
 from marble_images_tests.ui.dev_server import DEMO_FAILED, DevServer
 from marble_images_tests.ui.pages import FAILED, MATERIALIZED, AssetPage, again_until, browser_page, seen
-from marble_images_tests.ui.test_graphql import (
-    forget,
-    jpeg,
-    list_today,
+from marble_images_tests.ui.workload import (
+    NAMELESS,
+    STRANGE,
     modified,
-    put,
+    put_days,
     wait_for,
     wait_for_history,
 )
@@ -92,11 +88,7 @@ def test_the_reason_of_a_failed_partition_is_read_there_and_in_its_run(ui: DevSe
 
 
 def test_a_backfill_over_days_is_launched_and_its_pyramids_follow(ui: DevServer, page: Page) -> None:
-    start = datetime.now(ZONE) - timedelta(days=40)
-    days = [day_of(start + timedelta(days=n)) for n in range(3)]
-    paths = [f"browser/{n}.jpg" for n in range(3)]
-    for n, path in enumerate(paths):
-        put(ui, path, jpeg(n), start + timedelta(days=n))
+    days, paths = (made := put_days(ui, "browser", ago=40)).days, made.paths
     lists = AssetPage(page, ui.url, "changed_files")
 
     def chosen() -> Locator:
@@ -115,32 +107,25 @@ def test_a_backfill_over_days_is_launched_and_its_pyramids_follow(ui: DevServer,
         pyramids.open(path, MATERIALIZED, "outcome")
 
 
-@pytest.mark.parametrize(
-    ("path", "status", "shown"),
-    [
-        ("browser/ссылка, [1] x...y %20.jpg", "materialized", MATERIALIZED),
-        # It can name no object, but a person can find it, and read why.
-        ("browser/two\nlines.jpg", "failed", FAILED),
-    ],
-    ids=["made", "refused"],
-)
-def test_a_strange_id_is_shown_and_made_again_there(
-    ui: DevServer, page: Page, path: str, status: str, shown: str | re.Pattern[str]
-) -> None:
-    key = partition_key(path)
-    put(ui, path, jpeg())
-    list_today(ui)
-    wait_for_history(ui, path, 1)
-    wait_for(ui, status, [path])
+def test_files_with_strange_ids_are_found_and_made_again_there(ui: DevServer, page: Page) -> None:
+    strange, nameless = STRANGE["all"], NAMELESS["line breaks"]
+    wait_for(ui, "materialized", [strange])
+    wait_for(ui, "failed", [nameless])
+    before = {path: len(wait_for_history(ui, path, 1)) for path in (strange, nameless)}
     pyramids = AssetPage(page, ui.url, "pyramid_tiffs")
+    for path in before:
+        launch_alone(pyramids, partition_key(path))
+    for path, shown in ((strange, MATERIALIZED), (nameless, FAILED)):
+        events = wait_for_history(ui, path, before[path] + 1)
+        assert {event["file"] for event in events} == {path}
+        pyramids.open(partition_key(path), f"View all historical events ({len(events)})", shown)
+
+
+def launch_alone(pyramids: AssetPage, key: str) -> None:
+    """Find one partition, and have it made again."""
 
     def chosen() -> Locator:
         pyramids.pick(key)
-        seen(page, "View all historical events (1)")
-        return pyramids.choose()
+        return pyramids.choose("1 partition")
 
     pyramids.launch(again_until(chosen))
-    assert {event["file"] for event in wait_for_history(ui, path, 2)} == {path}
-    wait_for(ui, status, [path])
-    pyramids.open(key, "View all historical events (2)", shown)
-    forget(ui, [path])
