@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 
 import dagster as dg
 from dagster._core.storage.event_log import SqliteEventLogStorage
@@ -45,11 +46,13 @@ def events_kept_open(instance: dg.DagsterInstance) -> Iterator[None]:
                     yield connections[shard]
 
         vars(storage)["_connect"] = connect
+        # Asked for every event, with a connection of its own; tables that are there stay.
+        vars(storage)["has_table"] = lru_cache(storage.has_table)
         try:
             yield
         finally:
             with storage._db_lock:
-                del vars(storage)["_connect"]
+                del vars(storage)["_connect"], vars(storage)["has_table"]
 
 
 def _open(address: str, closing: ExitStack) -> Connection:

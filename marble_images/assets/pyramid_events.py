@@ -20,7 +20,7 @@ DATA_VERSION_TAG, CODE_VERSION_TAG = "dagster/data_version", "dagster/code_versi
 
 
 def materialization_of(
-    report: FileReport, key: str, before: dg.AssetMaterialization | None = None
+    report: FileReport, key: str, settings: Settings, before: dg.AssetMaterialization | None = None
 ) -> dg.AssetMaterialization | None:
     """The event of a file that is published; ``None`` for any other.
 
@@ -30,13 +30,15 @@ def materialization_of(
         What happened to the file.
     key
         Its partition.
+    settings
+        Those of the run: they say where the IIIF server and the viewer are.
     before
         The partition's last event: of a pyramid that was found current, it still tells how it was made.
     """
     if report.outcome not in (Outcome.MADE, Outcome.CURRENT):
         return None
     version = data_version(report)
-    metadata = materialization_metadata(report)
+    metadata = materialization_metadata(report, settings)
     if before is not None and (before.tags or {}).get(DATA_VERSION_TAG) == version:
         metadata = {**before.metadata, **metadata}
     return dg.AssetMaterialization(
@@ -90,7 +92,7 @@ def plain_metadata(materialization: dg.AssetMaterialization | None) -> Mapping[s
     return {name: value.value for name, value in materialization.metadata.items()}
 
 
-def materialization_metadata(report: FileReport) -> dict[str, Any]:
+def materialization_metadata(report: FileReport, settings: Settings) -> dict[str, Any]:
     """What a person finds on a partition's page."""
     metadata: dict[str, Any] = {"file": report.file_path, "outcome": report.outcome.value}
     if report.thumbnail:
@@ -117,12 +119,11 @@ def materialization_metadata(report: FileReport) -> dict[str, Any]:
     if report.warnings:
         metadata["warnings"] = dg.MetadataValue.md("\n".join(f"- {text}" for text in report.warnings))
     metadata |= {f"seconds to {phase}": seconds for phase, seconds in report.seconds.items()}
-    metadata |= _links(report)
+    metadata |= _links(report, settings)
     return {name: value for name, value in metadata.items() if value is not None}
 
 
-def _links(report: FileReport) -> dict[str, Any]:
-    settings = Settings.load()
+def _links(report: FileReport, settings: Settings) -> dict[str, Any]:
     base = settings.iiif_base_url
     if not base or not report.uri:
         return {}

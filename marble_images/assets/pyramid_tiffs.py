@@ -130,7 +130,7 @@ def make_pyramids(
                     for report in reports:
                         summary.reports.append(report)
                         publish(report)
-                        _log(context, report, keys[report.file_path], summary)
+                        _log(context, report, keys[report.file_path], summary, settings)
                 _finish(context, summary, services)
     yield from ()
     if summary.failures:
@@ -189,9 +189,11 @@ def _look_again(
                 context.log.warning("%s: %s: %s", key, finding.check, finding.description)
 
 
-def _log(context: dg.AssetExecutionContext, report: FileReport, key: str, summary: RunSummary) -> None:
+def _log(
+    context: dg.AssetExecutionContext, report: FileReport, key: str, summary: RunSummary, settings: Settings
+) -> None:
     before = last_materialization(context.instance, key) if report.outcome is Outcome.CURRENT else None
-    materialization = materialization_of(report, key, before)
+    materialization = materialization_of(report, key, settings, before)
     if materialization is not None:
         context.log_event(materialization)
     observation = observation_of(report, key)

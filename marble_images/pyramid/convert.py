@@ -9,12 +9,12 @@ import tempfile
 import time
 import uuid
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from marble_images import __version__
 from marble_images.errors import (
     ConversionOutOfMemory,
     ImageError,
@@ -207,7 +207,7 @@ def _turn(image: VipsImage, orientation: int) -> VipsImage:
 
 
 def _write(prepared: Prepared, path: Path, profile: Profile, checksum: str) -> tuple[int, int]:
-    software = f"marble-images {metadata.version('marble-images')}, libvips {'.'.join(map(str, version()))}"
+    software = f"marble-images {__version__}, libvips {'.'.join(map(str, version()))}"
     description = f"{software}, profile {profile.name}, source sha256:{checksum}"
     try:
         return write_pyramid(prepared.image, path, profile, description=description)

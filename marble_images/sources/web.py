@@ -14,7 +14,6 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 
 import certifi
@@ -34,6 +33,7 @@ from urllib3.exceptions import (
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import Timeout, create_urllib3_context
 
+from marble_images import __version__
 from marble_images.errors import FileError, SourceError, SourceIncomplete, SourceTimeout, SourceUnavailable
 from marble_images.sources.addresses import AddressGuard, WebAddress
 from marble_images.sources.deadline import Deadline, current_watchdog
@@ -254,13 +254,9 @@ def _tls_reason(err: SSLError) -> str:
     return getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or "TLS failed"
 
 
-@cache
 def user_agent() -> str:
     """How the pipeline names itself to web servers."""
-    try:
-        return f"marble-images/{version('marble-images')}"
-    except PackageNotFoundError:
-        return "marble-images"
+    return f"marble-images/{__version__}"
 
 
 def tls_context() -> ssl.SSLContext:
