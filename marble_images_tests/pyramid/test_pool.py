@@ -26,7 +26,7 @@ from marble_images.errors import (
     SettingsError,
     TruncatedImage,
 )
-from marble_images.pyramid import pool as pool_module
+from marble_images.pyramid import worker_process
 from marble_images.pyramid.model import Box, ConvertOptions, Pyramid
 from marble_images.pyramid.pool import PoolStopped, PyramidPool, WorkerNotStarted
 from marble_images.pyramid.validate import validate_pyramid
@@ -143,7 +143,7 @@ def test_a_deadline_stops_the_file_and_names_itself(large: Path, tmp_path: Path,
 def test_starting_a_worker_does_not_count_towards_the_deadline(
     picture: Path, tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module, "_COMMAND", f"import time; time.sleep(6); {pool_module._COMMAND}")
+    monkeypatch.setattr(worker_process, "_COMMAND", f"import time; time.sleep(6); {worker_process._COMMAND}")
     with PyramidPool(processes=1, deadline=5, work_folder=work) as pool:
         assert pool.convert(picture, tmp_path / "out.tif", OPTIONS).width == 96
 
