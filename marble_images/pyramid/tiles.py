@@ -44,6 +44,26 @@ class TileError(Exception):
     """A tile cannot be decoded; the message says why."""
 
 
+class Room:
+    """Memory that one tile after the other is decoded into: fresh memory costs as much as decoding does."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._pixels: Pixels = np.empty((0, 0, 0), np.uint8)
+
+    def bytes_of(self, size: int) -> bytearray:
+        """So many bytes, of any content."""
+        if len(self._bytes) != size:
+            self._bytes = bytearray(size)
+        return self._bytes
+
+    def pixels_of(self, like: Pixels) -> Pixels:
+        """An array of the same shape, of any content."""
+        if self._pixels.shape != like.shape:
+            self._pixels = np.empty_like(like)
+        return self._pixels
+
+
 @dataclass(frozen=True)
 class Level:
     """What is needed to decode one level: a page whose structure was found sound.
@@ -84,6 +104,11 @@ class Level:
         return -(-self.height // self.tile)
 
     @property
+    def room(self) -> int:
+        """Bytes to decompress a tile into; one more than due shows a stream that is longer."""
+        return self.tile * self.tile * self.bands + 1
+
+    @property
     def lossy(self) -> bool:
         """Whether its compression changes pixels."""
         return self.compression in LOSSY
@@ -110,8 +135,10 @@ class Level:
             tables=page.data(347),
         )
 
-    def read(self, file: TiffTags, row: int, column: int) -> Pixels:
+    def read(self, file: TiffTags, row: int, column: int, room: Room | None = None) -> Pixels:
         """Decode one tile, without its padding: (height, width, bands); YCbCr stays YCbCr.
+
+        With a ``room``, what is returned may be overwritten by the next tile that is decoded into it.
 
         Raises
         ------
@@ -121,7 +148,7 @@ class Level:
             It cannot be decoded, or not to the size that it must have.
         """
         try:
-            pixels = _DECODERS[self.compression](self, self._data(file, row, column))
+            pixels = _DECODERS[self.compression](self, self._data(file, row, column), room or Room())
         except (RuntimeError, ValueError, TypeError) as error:
             raise TileError(str(error)) from error
         height, width = self.visible(row, column)
@@ -165,24 +192,26 @@ class Level:
         index = row * self.across + column
         return file.read(self.offsets[index], self.counts[index])
 
-    def shaped(self, raw: bytes | bytearray) -> Pixels:
+    def shaped(self, raw: bytes | bytearray | memoryview, room: Room) -> Pixels:
         """Decompressed bytes as pixels, the predictor undone."""
         if len(raw) != self.tile * self.tile * self.bands:
             raise TileError(f"it holds {len(raw)} bytes instead of {self.tile * self.tile * self.bands}")
         pixels = np.frombuffer(raw, np.uint8).reshape(self.tile, self.tile, self.bands)
-        return imagecodecs.delta_decode(pixels, axis=-2) if self.predictor == HORIZONTAL else pixels
+        if self.predictor != HORIZONTAL:
+            return pixels
+        return imagecodecs.delta_decode(pixels, axis=-2, out=room.pixels_of(pixels))
 
 
-def _deflate(level: Level, data: bytes) -> Pixels:
-    # libdeflate checks the stream's Adler-32; room for one byte more than due shows a stream that is longer.
-    return level.shaped(imagecodecs.deflate_decode(data, out=level.tile * level.tile * level.bands + 1))
+def _deflate(level: Level, data: bytes, room: Room) -> Pixels:
+    # libdeflate checks the stream's Adler-32.
+    return level.shaped(imagecodecs.deflate_decode(data, out=room.bytes_of(level.room)), room)
 
 
-def _zstd(level: Level, data: bytes) -> Pixels:
-    return level.shaped(imagecodecs.zstd_decode(data, out=level.tile * level.tile * level.bands + 1))
+def _zstd(level: Level, data: bytes, room: Room) -> Pixels:
+    return level.shaped(imagecodecs.zstd_decode(data, out=room.bytes_of(level.room)), room)
 
 
-def _jpeg(level: Level, data: bytes) -> Pixels:
+def _jpeg(level: Level, data: bytes, _room: Room) -> Pixels:
     space = None if level.bands == 1 else "YCBCR" if level.photometric == YCBCR else "RGB"
     whole = _whole_jpeg(level, data)
     return _exact(level, imagecodecs.jpeg8_decode(whole, colorspace=space, outcolorspace=space))
@@ -200,7 +229,7 @@ _JPEG_BLOCK = 8
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 
 
-def _webp(level: Level, data: bytes) -> Pixels:
+def _webp(level: Level, data: bytes, _room: Room) -> Pixels:
     return _exact(level, imagecodecs.webp_decode(data))
 
 
@@ -211,7 +240,7 @@ def _exact(level: Level, pixels: Pixels) -> Pixels:
     return pixels
 
 
-_DECODERS: dict[int, Callable[[Level, bytes], Pixels]] = {
+_DECODERS: dict[int, Callable[[Level, bytes, Room], Pixels]] = {
     DEFLATE: _deflate,
     ZSTD: _zstd,
     JPEG: _jpeg,

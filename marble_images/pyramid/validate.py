@@ -18,14 +18,12 @@ from marble_images.pyramid.compare import (
     FULL_COLOUR,
     HALF_COLOUR,
     LOSSLESS,
-    Floats,
     Tolerance,
     block_means,
     block_sums,
     cut_blocks,
     difference,
     explain,
-    luma,
     pair_sums,
     resized,
     shift_of_blocks,
@@ -34,9 +32,10 @@ from marble_images.pyramid.compare import (
     unlike_reference,
 )
 from marble_images.pyramid.model import Box
+from marble_images.pyramid.residual import Floats, luma
 from marble_images.pyramid.structure import Problem, error, layout_problems, other_problems
 from marble_images.pyramid.tiff_tags import TagError, TiffTags
-from marble_images.pyramid.tiles import JPEG, YCBCR, Level, Pixels, TileError
+from marble_images.pyramid.tiles import JPEG, YCBCR, Level, Pixels, Room, TileError
 
 __all__ = ["Problem", "validate_pyramid"]
 
@@ -115,6 +114,7 @@ class _Pixels:
         self._levels = levels
         self._reference = reference
         self._ycbcr = levels[0].photometric == YCBCR
+        self._room = Room()
 
     def problems(self) -> Iterator[Problem]:
         above: Floats | None = None
@@ -148,7 +148,7 @@ class _Pixels:
     def _add(self, level: Level, row: int, column: int, sums: _Sums) -> None:
         means = level.read_means(self._file, row, column, sums.block) if sums.block > 1 else None
         if means is None:
-            sums.add(row, column, level.read(self._file, row, column))
+            sums.add(row, column, level.read(self._file, row, column, self._room))
         else:
             sums.add_means(row, column, means)
 

@@ -12,6 +12,7 @@ import tifffile
 from PIL import Image, ImageDraw
 
 from marble_images.pyramid.geometry import level_sizes, tile_size
+from marble_images.pyramid.validate import Problem, validate_pyramid
 
 Array = npt.NDArray[np.uint8]
 
@@ -21,7 +22,7 @@ LOSSLESS = {
 }
 LOSSY: dict[str, dict[str, Any]] = {
     "jpeg": {"compression": "jpeg", "compressionargs": {"level": 90, "outcolorspace": "rgb"}},
-    "webp": {"compression": "webp", "compressionargs": {"level": 90}},
+    "webp": {"compression": "webp", "compressionargs": {"level": 90, "lossless": False}},
 }
 WRITERS: dict[str, dict[str, Any]] = {**LOSSLESS, **LOSSY}
 
@@ -150,3 +151,13 @@ def write_levels(path: Path, levels: list[Array], profile: str = "deflate", **op
             }
             tiff.write(pixels if pixels.shape[2] == 3 else pixels[..., 0], **chosen)
     return path
+
+
+def errors(path: Path, **options: Any) -> list[Problem]:
+    """What the validator finds wrong with a file, without its warnings."""
+    return [problem for problem in validate_pyramid(path, **options) if problem.kind == "error"]
+
+
+def where(problems: list[Problem]) -> set[str]:
+    """The parts of the file that have a problem."""
+    return {problem.where for problem in problems}
