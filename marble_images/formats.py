@@ -27,6 +27,7 @@ class ImageFormat(str, Enum):
     BMP = "BMP"
     PNM = "PNM"
     JPEGLS = "JPEG-LS"
+    JPEGXL = "JPEG XL"
     RADIANCE = "Radiance HDR"
     PSD = "Photoshop"
     ICO = "ICO"
@@ -62,6 +63,8 @@ _MAGIC: tuple[tuple[bytes, ImageFormat], ...] = (
     (b"MM\x00+\x00\x08\x00\x00", ImageFormat.TIFF),
     (b"\x00\x00\x00\x0cjP  \r\n\x87\n", ImageFormat.JPEG2000),
     (b"\xff\x4f\xff\x51\x00", ImageFormat.JPEG2000),
+    (b"\x00\x00\x00\x0cJXL \r\n\x87\n", ImageFormat.JPEGXL),
+    (b"\xff\x0a", ImageFormat.JPEGXL),
     (b"8BPS\x00\x01", ImageFormat.PSD),
     (b"8BPS\x00\x02", ImageFormat.PSD),
     (b"#?RADIANCE", ImageFormat.RADIANCE),
@@ -78,8 +81,6 @@ _MAGIC: tuple[tuple[bytes, ImageFormat], ...] = (
 )
 
 _UNSUPPORTED: tuple[tuple[bytes, str], ...] = (
-    (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "JPEG XL"),
-    (b"\xff\x0a", "JPEG XL"),
     (b"II\xbc\x01", "JPEG XR"),
     (b"IIRO", "Olympus camera raw"),
     (b"IIRS", "Olympus camera raw"),

@@ -62,7 +62,7 @@ def test_the_format_is_told_from_the_content(case: Case, tmp_path: Path) -> None
         (b"<svg:svg xmlns:svg='x'>", UnsafeImage, "SVG is not read"),
         (b"%!PS-Adobe-3.0 EPSF-3.0", UnsafeImage, "PostScript is not read"),
         (b"\xc5\xd0\xd3\xc6" + bytes(30), UnsafeImage, "PostScript (EPS) is not read"),
-        (b"\xff\x0a\x00\x00", UnsupportedFormat, "JPEG XL images are not read"),
+        (b"II\xbc\x01", UnsupportedFormat, "JPEG XR images are not read"),
         (b"II*\x00\x10\x00\x00\x00CR\x02\x00", UnsupportedFormat, "Canon camera raw images are not read"),
         (b"AT&TFORM", UnsupportedFormat, "DjVu images are not read"),
         (b"v/1\x01", UnsupportedFormat, "OpenEXR images are not read"),

@@ -11,6 +11,7 @@ from marble_images.pyramid import (
     decode_bmp,
     decode_codecs,
     decode_jpeg,
+    decode_jpegxl,
     decode_psd,
     decode_tiff,
     decode_vips,
@@ -40,6 +41,7 @@ _ONLY_PILLOW = (
 READERS: Mapping[ImageFormat, tuple[Reader, ...]] = {
     ImageFormat.JPEG: (_first(decode_jpeg.read), decode_jpeg.read_mildly, decode_codecs.read_unusual_jpeg),
     ImageFormat.JPEGLS: (decode_codecs.read_unusual_jpeg,),
+    ImageFormat.JPEGXL: (_first(decode_jpegxl.read),),
     ImageFormat.RADIANCE: (_first(decode_codecs.read_radiance),),
     ImageFormat.BMP: (_PILLOW, decode_bmp.read_masked),
     ImageFormat.PNM: (_PILLOW, decode_codecs.read_netpbm),
