@@ -21,16 +21,22 @@ _ENCRYPTED = (
 
 
 def document(
-    content: str, *, page: str = "", trailer: str = "", pages: int = 1, catalog: str = "", more: str = ""
+    content: str,
+    *,
+    page: str = "",
+    trailer: str = "",
+    pages: int = 1,
+    catalog: str = "",
+    more: tuple[str, ...] = (),
 ) -> bytes:
-    """A PDF of pages of 96 x 64 points, written by hand; the object ``more`` follows the last page."""
+    """A PDF of pages of 96 x 64 points, written by hand; the objects ``more`` follow the last page."""
     kids = " ".join(f"{4 + n} 0 R" for n in range(pages))
     objects = [
         f"<< /Type /Catalog /Pages 2 0 R {catalog} >>",
         f"<< /Type /Pages /Kids [{kids}] /Count {pages} >>",
         f"<< /Length {len(content)} >>\nstream\n{content}\nendstream",
         *[f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 96 64] /Contents 3 0 R {page} >>"] * pages,
-        *([more] if more else []),
+        *more,
     ]
     body, offsets = "%PDF-1.4\n", []
     for number, text in enumerate(objects, 1):
@@ -71,15 +77,50 @@ def test_nothing_drawn_is_white_paper(tmp_path: Path) -> None:
     assert np.all(written == 255)
 
 
-def test_what_was_filled_into_a_form_is_drawn(tmp_path: Path) -> None:
-    field = (
-        "<< /Type /Annot /Subtype /Widget /FT /Tx /T (name) /V (MMMMMM) /F 4 /Rect [8 8 88 56] "
-        "/DA (/Helv 24 Tf 0 g) /P 4 0 R >>"
-    )
+def form(field: str, *looks: str) -> bytes:
+    """A page with one form field, object 5, from 8, 8 to 88, 56.
+
+    What it looks like is drawn by objects from 6 on; without them it is for the reader to draw.
+    """
+    widget = f"<< /Type /Annot /Subtype /Widget /Rect [8 8 88 56] /T (name) /P 4 0 R {field} >>"
     fonts = "/DR << /Font << /Helv << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >>"
-    form = f"/AcroForm << /Fields [5 0 R] /NeedAppearances true /DA (/Helv 24 Tf 0 g) {fonts} >>"
-    written, _ = convert(document("", page="/Annots [5 0 R]", catalog=form, more=field), tmp_path)
+    drawn_by_reader = "false" if looks else "true"
+    catalog = (
+        f"/AcroForm << /Fields [5 0 R] /NeedAppearances {drawn_by_reader} /DA (/Helv 24 Tf 0 g) {fonts} >>"
+    )
+    return document("", page="/Annots [5 0 R]", catalog=catalog, more=(widget, *looks))
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["/FT /Tx /V (MMMMMM)", "/FT /Ch /Ff 131072 /Opt [(MMMMMM) (NNNN)] /V (MMMMMM)"],
+    ids=["text", "choice"],
+)
+def test_what_was_filled_into_a_form_is_drawn(field: str, tmp_path: Path) -> None:
+    written, _ = convert(form(f"{field} /F 4 /DA (/Helv 24 Tf 0 g)"), tmp_path)
     assert (written < 100).mean() > 0.02
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["/FT /Tx /F 4", "/FT /Tx /F 4 /V ()", "/FT /Tx /F 2 /V (MMMMMM)"],
+    ids=["none", "empty", "hidden"],
+)
+def test_a_form_that_shows_nothing_leaves_the_paper_white(field: str, tmp_path: Path) -> None:
+    written, _ = convert(form(f"{field} /DA (/Helv 24 Tf 0 g)"), tmp_path)
+    assert np.all(written == 255)
+
+
+@pytest.mark.parametrize(("state", "colour"), [("On", (255, 0, 0)), ("Off", (0, 0, 255))])
+def test_a_check_box_is_drawn_as_it_was_left(
+    state: str, colour: tuple[int, int, int], tmp_path: Path
+) -> None:
+    kind = "/Type /XObject /Subtype /Form /BBox [0 0 80 48]"
+    fills = ("1 0 0 rg 0 0 80 48 re f", "0 0 1 rg 0 0 80 48 re f")
+    looks = [f"<< {kind} /Length {len(fill)} >>\nstream\n{fill}\nendstream" for fill in fills]
+    field = f"/FT /Btn /F 4 /V /{state} /AS /{state} /AP << /N << /On 6 0 R /Off 7 0 R >> >>"
+    written, _ = convert(form(field, *looks), tmp_path, dpi=72.0)
+    assert np.all(written[12:52, 12:84] == colour)
 
 
 def test_the_pages_rotation_is_applied(tmp_path: Path) -> None:
