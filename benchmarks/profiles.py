@@ -1,4 +1,4 @@
-"""The profiles side by side: bytes, time to make, and what a tile costs a IIIF server."""
+"""The profiles side by side: bytes, time to make, and what a tile costs two IIIF servers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from benchmarks.inputs import CONVERSIONS, made
 from benchmarks.measure import geometric_mean, median
 from benchmarks.report import keep, line, mb, table
 from marble_images.pyramid.profiles import PROFILES, available
-from marble_images_tests.pyramid.iiif_servers import iiif_processor
+from marble_images_tests.pyramid.iiif_servers import (
+    IIPSRV,
+    IiifProcessor,
+    Iipsrv,
+    iiif_processor,
+    iipsrv,
+)
 
 _PICTURES = ("scan", "noisy-map", "photo-24")
 _TILE = 512
@@ -22,7 +28,7 @@ _TILES = 30
 
 
 def run(folder: Path, results: Path, *, quick: bool) -> None:
-    """Make each picture with each profile, and ask iiif-processor for tiles, the profiles in turns."""
+    """Make each picture with each profile, and ask both servers for tiles, the profiles in turns."""
     paths = made(tuple(item for item in CONVERSIONS if item.name in _PICTURES), folder / "inputs")
     kinds = ["archived", *(name for name in PROFILES if available(name))]
     pyramids = folder / "pyramids"
@@ -50,28 +56,39 @@ def _tell_sizes(target: Path) -> None:
 
 
 def _serve(pyramids: Path, found: dict[str, dict[str, dict[str, Any]]], rounds: int) -> None:
-    choose = random.Random(1)
-    times: dict[tuple[str, str], list[float]] = {}
     with iiif_processor(pyramids, measured=True) as server:
-        for name, kinds in found.items():
-            sizes = {kind: json.loads((pyramids / f"{name}-{kind}.json").read_text()) for kind in kinds}
-            # The archived shrink rounds otherwise: regions that every one of them has.
-            width = min(size["width"] for size in sizes.values())
-            height = min(size["height"] for size in sizes.values())
-            for _ in range(_TILES * rounds):
-                side = _TILE * choose.choice((1, 1, 2, 4))
-                left = choose.randrange(max(1, width - side)) // side * side
-                top = choose.randrange(max(1, height - side)) // side * side
-                for kind in kinds:
-                    began = time.perf_counter()
-                    answer = server.get(f"{name}-{kind}/{left},{top},{side},{side}/{_TILE},/0/default.jpg")
-                    seconds = time.perf_counter() - began
-                    if answer.status == 200:
-                        times.setdefault((name, kind), []).append(seconds)
+        _ask("tile", server, pyramids, found, rounds)
+    if IIPSRV:
+        with iipsrv(pyramids) as other:
+            _ask("iipsrv tile", other, pyramids, found, rounds)
+
+
+def _ask(
+    what: str,
+    server: IiifProcessor | Iipsrv,
+    pyramids: Path,
+    found: dict[str, dict[str, dict[str, Any]]],
+    rounds: int,
+) -> None:
+    choose = random.Random(1)
     for name, kinds in found.items():
+        sizes = {kind: json.loads((pyramids / f"{name}-{kind}.json").read_text()) for kind in kinds}
+        # The archived shrink rounds otherwise: regions that every one of them has.
+        width = min(size["width"] for size in sizes.values())
+        height = min(size["height"] for size in sizes.values())
+        times: dict[str, list[float]] = {}
+        for _ in range(_TILES * rounds):
+            side = _TILE * choose.choice((1, 1, 2, 4))
+            left = choose.randrange(max(1, width - side)) // side * side
+            top = choose.randrange(max(1, height - side)) // side * side
+            for kind in kinds:
+                began = time.perf_counter()
+                answer = server.get(f"{name}-{kind}/{left},{top},{side},{side}/{_TILE},/0/default.jpg")
+                seconds = time.perf_counter() - began
+                if answer.status == 200:
+                    times.setdefault(kind, []).append(seconds)
         for kind, figures in kinds.items():
-            served = times.get((name, kind), [])
-            figures["tile"] = median(served) if served else None
+            figures[what] = median(times[kind]) if kind in times else None
 
 
 def _show(found: dict[str, dict[str, dict[str, Any]]], kinds: list[str]) -> None:
@@ -82,16 +99,16 @@ def _show(found: dict[str, dict[str, dict[str, Any]]], kinds: list[str]) -> None
             mb(figures["bytes"]),
             figures["seconds"],
             figures["cpu"],
-            1000 * figures["tile"] if figures["tile"] else "not served",
+            *(1000 * figures[w] if figures.get(w) else "not served" for w in ("tile", "iipsrv tile")),
         )
         for name, by_kind in found.items()
         for kind, figures in by_kind.items()
     ]
-    table("Profiles", ("picture", "profile", "MB", "s", "CPU s", "ms a tile"), rows)
+    table("Profiles", ("picture", "profile", "MB", "s", "CPU s", "ms a tile", "iipsrv"), rows)
     for kind in kinds:
         ratios = {
-            what: [by[kind][what] / by["archived"][what] for by in found.values() if by[kind][what]]
-            for what in ("bytes", "cpu", "tile")
+            what: [by[kind][what] / by["archived"][what] for by in found.values() if by[kind].get(what)]
+            for what in ("bytes", "cpu", "tile", "iipsrv tile")
         }
         said = ", ".join(f"{what} {geometric_mean(r):.2f}" for what, r in ratios.items() if r)
         line(f"{kind} against archived: {said}")

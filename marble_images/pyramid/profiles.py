@@ -29,9 +29,7 @@ class Profile:
     quality
         Quality of a lossy compression, 1 to 100.
     level
-        Effort of a lossless compression.
-    predictor
-        Whether each sample is stored as its difference from its left neighbour.
+        Effort of Zstandard; for deflate it is chosen tile by tile.
     grey
         Whether grey pictures can be stored with one band; they are stored as RGB otherwise.
     description
@@ -45,29 +43,19 @@ class Profile:
     description: str
     quality: int | None = None
     level: int | None = None
-    predictor: bool = False
     grey: bool = True
 
     def save_options(self) -> dict[str, Any]:
-        """The arguments of libvips' ``tiffsave`` that this profile stands for."""
-        options: dict[str, Any] = {"compression": self.compression}
-        if self.quality is not None:
-            options["Q"] = self.quality
-        if self.level is not None:
-            options["level"] = self.level
-        if self.lossless:
-            options["predictor"] = "horizontal" if self.predictor else "none"
-        return options
+        """The arguments of libvips' ``tiffsave`` that a lossy profile stands for."""
+        return {"compression": self.compression, "Q": self.quality}
 
 
-# Written without libvips: its zlib takes three times as long for more bytes. The predictor makes files a
-# fifth smaller and tiles quicker to serve.
+# Lossless tiles are written without libvips: its zlib takes three times as long for more bytes.
 _DEFLATE = Profile(
     "deflate",
     "deflate",
     8,
     lossless=True,
-    predictor=True,
     description="lossless, every server reads it",
 )
 # From Q 90 on libvips stores colour at full resolution, so no edge bleeds; below, differences show.
@@ -94,7 +82,6 @@ _ZSTD = Profile(
     50000,
     lossless=True,
     level=9,
-    predictor=True,
     description="lossless, quicker to serve than deflate",
 )
 
@@ -104,7 +91,9 @@ PROFILES: Mapping[str, Profile] = MappingProxyType({p.name: p for p in (_DEFLATE
 
 @functools.cache
 def available(name: str) -> bool:
-    """Whether the libvips in use can write a profile; found out by writing one tile."""
+    """Whether a profile can be written; found out by libvips writing one tile, where libvips writes it."""
+    if PROFILES[name].lossless:
+        return True
     try:
         pyvips.Image.black(16, 16, bands=3).tiffsave_buffer(tile=True, **PROFILES[name].save_options())
     except pyvips.Error:

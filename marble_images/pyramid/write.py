@@ -9,7 +9,7 @@ from marble_images.errors import CorruptImage, PyramidTooLarge
 from marble_images.pyramid.geometry import level_sizes, tile_size
 from marble_images.pyramid.profiles import Profile
 from marble_images.pyramid.vips import VipsImage, pyvips
-from marble_images.pyramid.write_deflate import DataTooLarge, write_deflated
+from marble_images.pyramid.write_lossless import DataTooLarge, write_lossless
 
 _LARGEST_TIFF = 2**32 - 1
 _MM_PER_INCH = 25.4
@@ -44,9 +44,17 @@ def write_pyramid(
         image = image.bandjoin([image, image]).copy(interpretation="srgb")
     tile = tile_size(image.width, image.height)
     levels = level_sizes(image.width, image.height, tile)
-    if profile.compression == "deflate":
+    if profile.lossless:
         try:
-            write_deflated(image, path, tile=tile, levels=levels, description=description, dpi=dpi)
+            write_lossless(
+                image,
+                path,
+                tile=tile,
+                levels=levels,
+                zstd_level=profile.level if profile.compression == "zstd" else None,
+                description=description,
+                dpi=dpi,
+            )
         except DataTooLarge as problem:
             raise _too_large(image, profile) from problem
     else:

@@ -55,7 +55,7 @@ class IiifProcessor:
 def iiif_processor(folder: Path, *, measured: bool) -> Iterator[IiifProcessor]:
     """Serve a folder of TIFFs; ``measured`` tells the server the sizes as an object's metadata does."""
     install_node_modules()
-    command = ["node", "server.mjs", str(folder), "measured" if measured else ""]
+    command = ["node", "server.mjs", str(folder.absolute()), "measured" if measured else ""]
     with subprocess.Popen(command, cwd=IIIF_FOLDER, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

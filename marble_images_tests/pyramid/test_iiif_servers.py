@@ -105,6 +105,10 @@ def test_info_and_every_tile_of_every_level_are_served(
     name = f"{profile}-{size}"
     picture, made = served[1][name]
     height, width = picture.shape[:2]
+    if profile == "zstd" and server[0] != "iipsrv":
+        # The libvips that comes with sharp has no Zstandard: it must say so, and not serve something else.
+        assert running.get(f"{name}/0,0,{width},{height}/{width},/0/default.jpg").status >= 400
+        return
     answer = running.get(f"{name}/info.json")
     assert answer.status == 200, answer.content[:500]
     info = json.loads(answer.content)

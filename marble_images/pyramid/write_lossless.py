@@ -1,7 +1,7 @@
-"""Writes pyramids of deflated tiles: libdeflate compresses, tifffile lays out the file.
+"""Writes lossless pyramids: libdeflate or Zstandard compresses, tifffile lays out the file.
 
 libvips hands tiles to zlib, which takes three to six times as long for more bytes, and leaves old pixels in
-what sticks out of the picture, which do not compress.
+what sticks out of the picture, which do not compress. Its packages for Python have no Zstandard.
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ class DataTooLarge(Exception):
     """The tiles do not fit into a classic TIFF."""
 
 
-def write_deflated(
+def write_lossless(
     image: VipsImage,
     path: Path,
     *,
     tile: int,
     levels: Sequence[tuple[int, int]],
+    zstd_level: int | None = None,
     description: str,
     dpi: float,
 ) -> None:
-    """Write a pyramid of deflated tiles with the horizontal predictor, without the tag Orientation.
+    """Write a pyramid of tiles with the horizontal predictor, without the tag Orientation.
 
     Parameters
     ----------
@@ -52,6 +53,8 @@ def write_deflated(
         Side of a tile in pixels.
     levels
         Width and height of each level, the largest first; each is the halves of the one before.
+    zstd_level
+        Compress with Zstandard, with this much effort, instead of deflate.
     description
         The tag ImageDescription of the first level.
     dpi
@@ -68,14 +71,14 @@ def write_deflated(
         for number, (width, height) in enumerate(levels):
             following = levels[number + 1] if number + 1 < len(levels) else None
             smaller = new_array((following[1], following[0], image.bands), np.uint8) if following else None
-            tiles = _Tiles(rows, tile, smaller, left)
+            tiles = _Tiles(rows, tile, smaller, left, zstd_level)
             file.write(
                 iter(tiles),
                 shape=(height, width, image.bands) if image.bands > 1 else (height, width),
                 dtype=np.uint8,
                 photometric="rgb" if image.bands > 1 else "minisblack",
                 tile=(tile, tile),
-                compression="adobe_deflate",
+                compression="adobe_deflate" if zstd_level is None else "zstd",
                 predictor="horizontal",
                 subfiletype=1 if number else 0,
                 description=None if number else description,
@@ -92,8 +95,11 @@ def write_deflated(
 class _Tiles:
     """The compressed tiles of a level, while they are made; fills the level below on the way."""
 
-    def __init__(self, rows: Iterator[Pixels], tile: int, smaller: Pixels | None, left: int) -> None:
+    def __init__(
+        self, rows: Iterator[Pixels], tile: int, smaller: Pixels | None, left: int, zstd_level: int | None
+    ) -> None:
         self._rows = rows
+        self._zstd_level = zstd_level
         self._tile = tile
         self._smaller = smaller
         self.left = left
@@ -105,7 +111,7 @@ class _Tiles:
                 top = number * self._tile // 2
                 self._smaller[top : top + len(half)] = half
             for start in range(0, row.shape[1], self._tile):
-                data = _compressed(_padded(row[:, start : start + self._tile], self._tile))
+                data = _compressed(_padded(row[:, start : start + self._tile], self._tile), self._zstd_level)
                 self.left -= len(data)
                 if self.left < 0:
                     raise DataTooLarge
@@ -142,8 +148,10 @@ def _padded(pixels: Pixels, tile: int) -> Pixels:
     return np.pad(pixels, ((0, tile - height), (0, tile - width), (0, 0)), mode="edge")
 
 
-def _compressed(pixels: Pixels) -> bytes:
+def _compressed(pixels: Pixels, zstd_level: int | None) -> bytes:
     differences = imagecodecs.delta_encode(np.ascontiguousarray(pixels), axis=-2)
+    if zstd_level is not None:
+        return bytes(imagecodecs.zstd_encode(differences.tobytes(), level=zstd_level))
     level = _NOISY_LEVEL if _bits(differences) > _NOISY_BITS else _LEVEL
     return bytes(imagecodecs.deflate_encode(differences.tobytes(), level=level))
 
