@@ -17,6 +17,7 @@ from marble_images.errors import ConversionOutOfMemory, CorruptImage, ImageError
 from marble_images.formats import ImageFormat, identify_file
 from marble_images.pyramid.decode import DECODER_ERRORS, decoding_error
 from marble_images.pyramid.decode_psd import read_header
+from marble_images.pyramid.jpegxl_header import read_header as read_jpegxl_header
 from marble_images.pyramid.vips import pyvips
 
 _CM_PER_INCH = 2.54
@@ -213,6 +214,17 @@ def _with_psd(path: Path) -> dict[str, Any]:
     }
 
 
+def _with_jpegxl(path: Path) -> dict[str, Any]:
+    header = read_jpegxl_header(path.read_bytes())
+    return {
+        "width": header.width,
+        "height": header.height,
+        "bands": (1 if header.grey else 3) + header.extra,
+        "bits": header.bits,
+        "interpretation": header.curve,
+    }
+
+
 def _with_heif(path: Path) -> dict[str, Any]:
     import pillow_heif
 
@@ -254,4 +266,5 @@ _READERS: Mapping[ImageFormat, tuple[Callable[[Path], dict[str, Any]], ...]] = {
     ImageFormat.PDF: (_with_pdfium,),
     ImageFormat.HEIC: (_with_heif,),
     ImageFormat.PSD: (_with_psd,),
+    ImageFormat.JPEGXL: (_with_jpegxl,),
 }

@@ -23,7 +23,7 @@ _FLOAT_BITS: tuple[_Choice, ...] = ((32, 0), (16, 0), (24, 0), (1, 6))
 _CHANNELS: tuple[_Choice, ...] = ((0, 0), (1, 0), (2, 4), (1, 12))
 
 
-class HeaderError(Exception):
+class HeaderError(ValueError):
     """The header is damaged, or longer than is looked at."""
 
 

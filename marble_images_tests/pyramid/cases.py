@@ -175,6 +175,9 @@ _JPEGS = [
         twelve_bits(rgb()), bitspersample=12, level=99)), rgb(), 2),
     Case("jpeg lossless", "jpg", raw(imagecodecs.jpeg8_encode(rgb(), lossless=True)), rgb()),
     Case("jpeg-ls", "jls", raw(imagecodecs.jpegls_encode(rgb())), rgb()),
+    Case("jpegxl", "jxl", raw(imagecodecs.jpegxl_encode(rgb(), lossless=True)), rgb()),
+    Case("jpegxl rgba", "jxl",
+         raw(imagecodecs.jpegxl_encode(_rgba(), lossless=True, usecontainer=True)), _WHITE_RGBA),
 ]  # fmt: skip
 
 _OTHERS = [

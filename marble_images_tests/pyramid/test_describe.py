@@ -7,13 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pypdfium2
 import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from marble_images.errors import ImageError
+from marble_images.errors import CorruptImage, ImageError
 from marble_images.pyramid.describe import describe
 from marble_images_tests.pyramid.images import rgb
 from marble_images_tests.pyramid.pyramids import levels_of, photograph, write_levels
@@ -149,3 +150,13 @@ def test_info_says_one_line_of_a_damaged_file_and_no_more(kind: str, tmp_path: P
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith(f"marble-images: {damaged}: ")
+
+
+def test_a_jpeg_xl_says_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(imagecodecs.jpegxl_encode(rgb(), lossless=True))
+    found = describe(path)
+    assert (found["format"], found["width"], found["height"], found["bands"]) == ("JPEG XL", 96, 64, 3)
+    path.write_bytes(b"\xff\x0a")
+    with pytest.raises(CorruptImage):
+        describe(path)
