@@ -38,7 +38,9 @@ def read(path: Path, image_format: ImageFormat, options: ConvertOptions) -> Pict
     check_size(header.width, header.height, options)
     _refuse_unusual(header)
     try:
-        array = np.asarray(imagecodecs.jpegxl_decode(data, index=0 if header.animated else None))
+        array = np.asarray(
+            imagecodecs.jpegxl_decode(data, index=0 if header.animated else None, numthreads=1)
+        )
     except DECODER_ERRORS as problem:
         raise decoding_error(image_format, problem) from problem
     colours = 1 if header.grey else 3
