@@ -30,6 +30,7 @@ from marble_images.pipeline.progress import listening
 from marble_images.pipeline.summary import RunSummary
 from marble_images.pipeline.work_folder import work_folder
 from marble_images.preflight import check_buckets, check_settings
+from marble_images.resources.conversion import pools_kept
 from marble_images.settings import Settings
 from marble_images.sqlite_events import events_kept_open
 
@@ -156,7 +157,7 @@ def run_day(
         on_report(report)
 
     failure = RunFailure(_RUN_FAILED, "no run took it up: its list was made anew meanwhile")
-    with listening(collect):
+    with listening(collect), work_folder(settings.work_folder) as folder, pools_kept(folder):
         for ended in _run_sensor(instance, storage_id):
             failure = ended or failure
             result.refused = _refusal(ended, reports.values())
