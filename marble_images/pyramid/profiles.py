@@ -65,7 +65,7 @@ _JPEG = Profile(
     7,
     lossless=False,
     quality=90,
-    description="no visible loss, a third of the size, quickest to serve",
+    description="no visible loss, a third of the size, half the work to serve",
 )
 _WEBP = Profile(
     "webp",
@@ -74,7 +74,7 @@ _WEBP = Profile(
     lossless=False,
     quality=90,
     grey=False,
-    description="small, but slow to write and few servers read it",
+    description="a tenth of the size, but slow to write and few programs read it",
 )
 _ZSTD = Profile(
     "zstd",
@@ -82,7 +82,7 @@ _ZSTD = Profile(
     50000,
     lossless=True,
     level=9,
-    description="lossless, quicker to serve than deflate",
+    description="lossless, quickest with iipsrv; servers that use sharp cannot read it",
 )
 
 PROFILES: Mapping[str, Profile] = MappingProxyType({p.name: p for p in (_DEFLATE, _JPEG, _WEBP, _ZSTD)})
