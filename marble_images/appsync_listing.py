@@ -90,8 +90,11 @@ def _newer(one: ChangedFile, other: ChangedFile) -> bool:
 
 def read_page(answer: Mapping[str, Any]) -> tuple[list[object], str | None]:
     connection = answer.get("listFilesToProcess")
-    items = connection.get("items") if isinstance(connection, dict) else None
-    if not isinstance(connection, dict) or not isinstance(items, list):
+    if not isinstance(connection, dict) or "items" not in connection:
+        raise QueueError("AppSync answered the listing without a list of items")
+    # The schema lets the list be null: with no errors beside it, that is a page without records.
+    items = [] if connection["items"] is None else connection["items"]
+    if not isinstance(items, list):
         raise QueueError("AppSync answered the listing without a list of items")
     token = connection.get("nextToken")
     if token is not None and not isinstance(token, str):

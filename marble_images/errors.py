@@ -100,12 +100,15 @@ class FileError(MarbleImagesError):
         What becomes of the file in the queue.
     quarantine
         Counts towards quarantine: the same source would fail in the same way again.
+    settings
+        What else decides it: when one of these settings changes, a quarantined file gets another try.
     """
 
     code = "file"
     transient: ClassVar[bool] = False
     fate: ClassVar[Fate] = Fate.WAITS
     quarantine: ClassVar[bool] = False
+    settings: ClassVar[tuple[str, ...]] = ()
 
 
 class UnusableRecord(FileError):
@@ -192,12 +195,16 @@ class SourceTooLarge(SourceError):
     """The file is larger than the size limit."""
 
     code = "source-too-large"
+    quarantine = True
+    settings = ("max_source_bytes",)
 
 
 class UnsafeAddress(SourceError):
     """The address is one that a run must not open: scheme, port, credentials in it, or not public."""
 
     code = "unsafe-address"
+    quarantine = True
+    settings = ("allowed_source_hosts", "allowed_source_ports")
 
 
 class NoDiskSpace(SourceError):
@@ -251,6 +258,7 @@ class ImageTooLarge(ImageError):
     """The image says that it has more pixels or pages than the limits allow."""
 
     code = "image-too-large"
+    settings = ("max_pixels",)
 
 
 class EncryptedPdf(ImageError):
@@ -263,18 +271,21 @@ class PyramidTooLarge(ImageError):
     """The pyramid does not fit into a classic TIFF (4 GiB)."""
 
     code = "pyramid-too-large"
+    settings = ("profile",)
 
 
 class ConversionTimeout(ImageError):
     """The conversion took longer than its deadline and was stopped."""
 
     code = "conversion-timeout"
+    settings = ("conversion_deadline",)
 
 
 class ConversionOutOfMemory(ImageError):
     """The conversion needed more memory than its cap and was stopped."""
 
     code = "conversion-memory"
+    settings = ("conversion_memory", "conversion_processes")
 
 
 class DecoderCrashed(ImageError):

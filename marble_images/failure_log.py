@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
@@ -59,6 +59,8 @@ class FailureEntry:
         In a row, up to the last, of the kinds that count towards quarantine.
     first_failed, last_failed
         UTC, ISO 8601.
+    settings
+        Those that decided the last failure that counted, with their values; empty if none does.
     """
 
     file_path: str
@@ -69,6 +71,7 @@ class FailureEntry:
     unmendable: int
     first_failed: str
     last_failed: str
+    settings: str = ""
 
     @property
     def quarantined(self) -> bool:
@@ -84,7 +87,7 @@ class FailureEntry:
         KeyError, TypeError, ValueError
             It is none.
         """
-        values = json.loads(stored)
+        values = {"settings": ""} | json.loads(stored)
         texts = {f.name: str(values[f.name]) for f in fields(cls) if f.type == "str"}
         return cls(**texts, failures=int(values["failures"]), unmendable=int(values["unmendable"]))
 
@@ -99,10 +102,17 @@ class FailureLog:
 
     What is on record is listed at the first question, so one object serves one run or one page view.
     Failures that another process records meanwhile are seen when they are written over.
+
+    Parameters
+    ----------
+    settings
+        The values of the settings that decide failures, by name. A quarantine for a reason that one of them
+        decides ends when it changes: the file gets one more try, and is set aside again if that fails.
     """
 
-    def __init__(self, bucket: StateBucket) -> None:
+    def __init__(self, bucket: StateBucket, settings: Mapping[str, str] | None = None) -> None:
         self._bucket = bucket
+        self._settings = dict(settings or {})
         self._lock = threading.Lock()
         self._names: set[str] | None = None
         self._entries: dict[str, FailureEntry | None] = {}
@@ -144,7 +154,7 @@ class FailureLog:
         name = _name(file.file_path)
         self._on_record()
         before = self._read(name)
-        entry = _added(before, file, failure)
+        entry = _added(before, file, failure, self._deciding(failure.code))
         self._bucket.write(name, entry.to_json(), content_type="application/json")
         with self._lock:
             assert self._names is not None
@@ -181,29 +191,52 @@ class FailureLog:
         if stored is None:
             return None
         try:
-            return FailureEntry.from_json(stored)
+            return self._as_of_now(FailureEntry.from_json(stored))
         except (KeyError, TypeError, ValueError) as error:
             # It only delays a quarantine; refusing to go on would cost the whole run.
             _log.warning("%s is no failure entry and is passed over: %r", self._bucket.uri(name), error)
             return None
 
+    def _as_of_now(self, entry: FailureEntry) -> FailureEntry:
+        if not entry.quarantined or entry.settings == self._deciding(entry.code):
+            return entry
+        return replace(entry, unmendable=QUARANTINE_AFTER - 1)
 
-def _added(before: FailureEntry | None, file: ChangedFile, failure: Failed) -> FailureEntry:
+    def _deciding(self, code: str | None) -> str:
+        names = _deciding_settings().get(code or "", ())
+        return ", ".join(f"{name.upper()}={self._settings.get(name, '')}" for name in names)
+
+
+def _added(before: FailureEntry | None, file: ChangedFile, failure: Failed, settings: str) -> FailureEntry:
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     code, reason = failure.code or FileError.code, one_line(failure.reason or "no reason was given")
     counts = code in quarantining_codes()
     if before is None or before.fingerprint != file.fingerprint:
-        return FailureEntry(file.file_path, file.fingerprint, code, reason, 1, int(counts), now, now)
+        return FailureEntry(
+            file.file_path, file.fingerprint, code, reason, 1, int(counts), now, now, settings
+        )
     row = replace(before, file_path=file.file_path, failures=before.failures + 1, last_failed=now)
     if counts:
-        return replace(row, code=code, reason=reason, unmendable=before.unmendable + 1)
-    return row if before.quarantined else replace(row, code=code, reason=reason, unmendable=0)
+        return replace(row, code=code, reason=reason, unmendable=before.unmendable + 1, settings=settings)
+    if before.quarantined:
+        return row
+    return replace(row, code=code, reason=reason, unmendable=0, settings=settings)
 
 
 @lru_cache(maxsize=1)
 def quarantining_codes() -> frozenset[str]:
     """The codes of the errors that count towards quarantine, from the tree in ``errors``."""
     return frozenset(error.code for error in _with_subclasses(FileError) if error.quarantine)
+
+
+@lru_cache(maxsize=1)
+def _deciding_settings() -> Mapping[str, tuple[str, ...]]:
+    return {error.code: error.settings for error in _with_subclasses(FileError) if error.settings}
+
+
+def deciding_settings() -> frozenset[str]:
+    """The names of the settings that decide failures, from the tree in ``errors``."""
+    return frozenset(name for names in _deciding_settings().values() for name in names)
 
 
 def _with_subclasses(error: type[FileError]) -> Iterator[type[FileError]]:

@@ -142,7 +142,10 @@ def page() -> str:
         "it, in the day's result, and in the table of `changed_files` while it waits.",
         "",
         f"*Set aside*: after {QUARANTINE_AFTER} such failures in a row of one unchanged source, daily runs",
-        "pass the file over until its source changes or a person rematerializes it.",
+        "pass the file over until its source changes or a person rematerializes it. A setting that decides",
+        "the failure gives the file one more try when it changes. These do:",
+        "",
+        *_deciding_lines(),
         "",
         "| code | meaning | may pass by itself | the file | set aside | what to do |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -158,6 +161,12 @@ def page() -> str:
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _deciding_lines() -> Iterator[str]:
+    for error in sorted(_with_subclasses(FileError), key=lambda error: error.code):
+        if error.settings:
+            yield f"- `{error.code}`: {', '.join(f'`{name.upper()}`' for name in error.settings)}"
 
 
 if __name__ == "__main__":

@@ -70,6 +70,8 @@ class StateStore:
         A boto3 S3 client.
     bucket, prefix
         Where the state lies; never the public image bucket.
+    settings
+        As :class:`~marble_images.failure_log.FailureLog` takes them.
 
     Raises
     ------
@@ -78,9 +80,15 @@ class StateStore:
         what was written.
     """
 
-    def __init__(self, client: S3Client, bucket: str, prefix: str = "marble-images/") -> None:
+    def __init__(
+        self,
+        client: S3Client,
+        bucket: str,
+        prefix: str = "marble-images/",
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self._bucket = StateBucket(client, bucket, prefix)
-        self._failures = FailureLog(self._bucket)
+        self._failures = FailureLog(self._bucket, settings)
 
     # --- day lists ---------------------------------------------------------------------------------
 

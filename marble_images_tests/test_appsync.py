@@ -217,6 +217,14 @@ class TestListing:
         with pytest.raises(QueueError, match="same nextToken"):
             queue.list_files()
 
+    def test_a_page_whose_items_are_null_is_empty_and_its_token_is_followed(
+        self, server: QueueServer, queue: AppSyncQueue
+    ) -> None:
+        server.pages = {None: ([{"id": "a"}], "x"), "x": (None, "y"), "y": ([{"id": "b"}], None)}
+        assert [file.file_path for file in queue.list_files().files] == ["a", "b"]
+        server.pages = {None: (None, None)}
+        assert queue.list_files().files == []
+
     @pytest.mark.parametrize("limits", [{"longest_listing": 20}, {"most_barren_pages": 20}])
     def test_a_chain_without_end_is_an_error(self, server: QueueServer, limits: dict[str, int]) -> None:
         server.pages = {None: ([], "0")} | {str(n): ([{"id": "a"}], str(n + 1)) for n in range(100)}
@@ -231,7 +239,7 @@ class TestListing:
         "data",
         [
             {"listFilesToProcess": None},
-            {"listFilesToProcess": {"items": None, "nextToken": None}},
+            {"listFilesToProcess": {"nextToken": None}},
             {"listFilesToProcess": {"items": {}, "nextToken": None}},
             {"listFilesToProcess": {"items": [], "nextToken": 7}},
             {},

@@ -17,8 +17,10 @@ from marble_images.errors import (
     FileError,
     ImageError,
     NotAnImage,
+    SourceTooLarge,
     SourceUnavailable,
     StateError,
+    UnsafeAddress,
     UnusableRecord,
 )
 from marble_images.failure_log import QUARANTINE_AFTER, quarantining_codes
@@ -198,6 +200,33 @@ class TestFailures:
         assert new_store().record_failure(CHANGED, BROKEN).failures == 1
         assert new_store().quarantined(FILE) is None
 
+    def test_a_setting_that_decides_a_failure_gives_the_file_one_more_try_when_it_changes(
+        self, s3: Any
+    ) -> None:
+        prefix = uuid4().hex
+
+        def store(limit: int) -> StateStore:
+            limits = {"max_source_bytes": str(limit), "max_pixels": str(limit + 1)}
+            return StateStore(s3, "state", prefix, limits)
+
+        large = SourceTooLarge("the file is larger than the limit")
+        for _ in range(QUARANTINE_AFTER):
+            assert store(10).quarantined(FILE) is None
+            store(10).record_failure(FILE, large)
+        entry = store(10).quarantined(FILE)
+        assert entry is not None
+        assert entry.settings == "MAX_SOURCE_BYTES=10"
+        assert store(20).quarantined(FILE) is None
+        assert not any(found.quarantined for found in store(20).list_failures())
+        store(20).record_failure(FILE, large)
+        assert store(20).quarantined(FILE)
+
+    def test_a_setting_that_decides_nothing_of_a_failure_lets_its_quarantine_stand(self, s3: Any) -> None:
+        prefix = uuid4().hex
+        for _ in range(QUARANTINE_AFTER):
+            StateStore(s3, "state", prefix, {"max_pixels": "1"}).record_failure(FILE, BROKEN)
+        assert StateStore(s3, "state", prefix, {"max_pixels": "2"}).quarantined(FILE)
+
     def test_clearing_forgets(self, new_store: Callable[[], StateStore]) -> None:
         store = new_store()
         for _ in range(3):
@@ -219,7 +248,13 @@ class TestFailures:
 
     @pytest.mark.parametrize(
         ("error", "counts"),
-        [(NotAnImage, True), (UnusableRecord, True), (ImageError, True), (FileError, False)],
+        [
+            *(
+                (error, True)
+                for error in (NotAnImage, UnusableRecord, ImageError, UnsafeAddress, SourceTooLarge)
+            ),
+            *((error, False) for error in (FileError, SourceUnavailable)),
+        ],
     )
     def test_the_error_tree_says_what_counts(self, error: type[FileError], counts: bool) -> None:
         assert (error.code in quarantining_codes()) == counts == error.quarantine

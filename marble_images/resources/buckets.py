@@ -3,6 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
+from marble_images.failure_log import deciding_settings
 from marble_images.publishing import ImageBucket
 from marble_images.resources.aws import S3ClientResource
 from marble_images.settings import Settings, required_setting
@@ -42,4 +43,6 @@ class StateResource(dg.ConfigurableResource):
             The bucket's name is not set.
         """
         bucket = self.bucket or required_setting("state_bucket")
-        return StateStore(self.s3.get_client(), bucket, self.prefix or Settings.load().state_prefix)
+        settings = Settings.load()
+        deciding = {name: str(getattr(settings, name)) for name in deciding_settings()}
+        return StateStore(self.s3.get_client(), bucket, self.prefix or settings.state_prefix, deciding)
