@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Protocol
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol, TextIO, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -33,10 +36,47 @@ _STYLES = {
 _LOG_WIDTH = 180
 
 
+class _Patient:
+    """A stream that takes everything, also once nobody reads it: the pipe is closed, or the disk full."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, or forget it."""
+        with self._or_nowhere():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or forget what is left."""
+        with self._or_nowhere():
+            self._stream.flush()
+
+    @contextmanager
+    def _or_nowhere(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError:
+            # It is closed.
+            return
+        except OSError:
+            # What is still buffered would fail once more as the process ends, and change its exit status.
+            with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+
+
 def standard_output() -> Console:
-    """Standard output; in a log, where no terminal says how wide it is, wide enough for the table."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_LOG_WIDTH)
+    """Standard output; in a log, where no terminal says how wide it is, wide enough for the table.
+
+    Nobody has to read it to the end: a day goes on when its output is closed.
+    """
+    file = cast("TextIO", _Patient(sys.stdout)) if sys.stdout is not None else None
+    console = Console(file=file)
+    return console if console.is_terminal else Console(file=file, width=_LOG_WIDTH)
 
 
 class Display(Protocol):

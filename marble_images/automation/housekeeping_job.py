@@ -1,7 +1,7 @@
 """A weekly job that removes what nobody needs any more, and says what it removed."""
 
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
@@ -36,6 +36,7 @@ _NOT_ENDED = [
 ]
 _BACKFILLS_AT_WORK = (BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING)
 _NAMED = 1000
+_LONGEST = timedelta(hours=6)
 
 
 class HousekeepingConfig(dg.Config):
@@ -77,6 +78,11 @@ def _keep_house(
     image_bucket: ImageBucketResource,
     state: StateResource,
 ) -> None:
+    other = _under_way(context)
+    if other is not None:
+        context.log.warning("nothing was done: the run %s keeps house already", other)
+        context.add_output_metadata({"summary": f"nothing was done: the run {other} keeps house already"})
+        return
     settings = Settings.load()
     store = state.store()
     keys = list(context.instance.get_dynamic_partitions(IMAGE_FILES))
@@ -86,6 +92,10 @@ def _keep_house(
     removed, failed = Removed(partitions=retire), {}
     if not config.dry_run:
         _retire(context.instance, retire, store)
+        for key in sorted(set(retire) & keys_in_flight(context.instance, keys)):
+            context.log.warning(
+                "a run asked for %s as it was retired: its file comes with the next list", key
+            )
         if settings.remove_retired_pyramids:
             gone = set(retire)
             kept = _kept(listed, [key for key in keys if key not in gone])
@@ -97,6 +107,17 @@ def _keep_house(
     context.add_output_metadata(_metadata(said, removed, failed, found.listed, found.known))
     if failed:
         raise dg.Failure(description=said, allow_retries=False)
+
+
+def _under_way(context: dg.OpExecutionContext) -> str | None:
+    """The run that keeps house already: of several, the one whose id comes first goes on."""
+    # One that was started longer ago was killed, and nobody has told Dagster.
+    since = datetime.now(timezone.utc) - _LONGEST
+    filters = RunsFilter(job_name=context.job_name, statuses=[DagsterRunStatus.STARTED], created_after=since)
+    return min(
+        (run.run_id for run in context.instance.get_runs(filters) if run.run_id < context.run_id),
+        default=None,
+    )
 
 
 def _kept(listed: Sequence[ChangedFile], keys: Sequence[str]) -> set[str]:

@@ -20,19 +20,18 @@ from marble_images import RULES_VERSION, __version__
 from marble_images.appsync import AppSyncQueue
 from marble_images.errors import (
     ChangedMeanwhile,
-    Fate,
     FileError,
     FileQueueError,
     MarbleImagesError,
     PublishError,
     QueueRefused,
     RecordMissing,
-    one_line,
 )
 from marble_images.formats import ImageFormat, identify_file
 from marble_images.models import ChangedFile, FileReport, Outcome, SourceFile
 from marble_images.object_metadata import FILE
 from marble_images.pipeline.marks import QueueMarks
+from marble_images.pipeline.reports import described_source, failed, unexpected
 from marble_images.publishing import (
     PYRAMID_CONTENT_TYPE,
     ImageBucket,
@@ -361,32 +360,3 @@ class FilePipeline:
             rules_version=RULES_VERSION,
             box=self._box(record),
         )
-
-
-def failed(report: FileReport, error: FileError) -> FileReport:
-    """The report of a file that ended with an error."""
-    outcome = {Fate.WAITS: Outcome.FAILED, Fate.LEFT: Outcome.LEFT, Fate.REMOVED: Outcome.REMOVED}[error.fate]
-    return replace(report, outcome=outcome, code=error.code, reason=error.reason, detail=error.detail)
-
-
-def unexpected(report: FileReport, error: BaseException) -> FileReport:
-    """The report of a file that met a fault of ours."""
-    name = type(error).__name__
-    return replace(
-        report,
-        outcome=Outcome.FAILED,
-        code="unexpected",
-        reason=f"unexpected {name}",
-        detail=one_line(repr(error)),
-    )
-
-
-def described_source(record: ChangedFile) -> str | None:
-    """Where a record says that its file is, without a query or credentials."""
-    if record.source_bucket_name or record.source_file_path:
-        return f"s3://{record.source_bucket_name or '?'}/{record.source_file_path or '?'}"
-    if not record.source_uri:
-        return None
-    address = record.source_uri.partition("?")[0].partition("#")[0]
-    scheme, mark, rest = address.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if mark else address

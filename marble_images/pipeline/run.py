@@ -11,7 +11,8 @@ from pathlib import Path
 
 from marble_images.errors import FileError, MarbleImagesError, QueueError, RemovalFuseBlown, StateError
 from marble_images.models import ChangedFile, FileReport, Outcome
-from marble_images.pipeline.one_file import FilePipeline, Job, Options, Services, failed, unexpected
+from marble_images.pipeline.one_file import FilePipeline, Job, Options, Services
+from marble_images.pipeline.reports import failed, unexpected
 
 _SMALLEST_RUN_WITH_A_FRACTION = 10
 

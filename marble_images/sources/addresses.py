@@ -130,7 +130,9 @@ def parse_address(text: str, what: str = "the sourceUri") -> WebAddress:
     if parts.scheme is None:
         raise UnusableRecord(f"{what} is no web address")
     if parts.scheme not in DEFAULT_PORTS:
-        raise UnsafeAddress(f"{what} is neither http nor https but {parts.scheme}")
+        # Without slashes it may be a user's name that stands before the colon.
+        named = f" but {parts.scheme}" if f"{parts.scheme}://" in text.lower() else ""
+        raise UnsafeAddress(f"{what} is neither http nor https{named}")
     if parts.auth is not None:
         raise UnsafeAddress(f"{what} holds a user name or password")
     if not parts.host:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from uuid import UUID
 
 import dagster as dg
 import pytest
@@ -165,3 +166,16 @@ def test_old_lists_and_reports_are_pruned_by_the_setting(
     assert store.list_report_days() == [young]
     assert store.list_alerted() == [young]
     assert said(result)["day lists deleted"] == [old]
+
+
+@pytest.mark.parametrize(("other", "goes_on"), [(str(UUID(int=0)), False), (str(UUID(int=2**128 - 1)), True)])
+def test_of_two_at_once_one_goes_on(
+    stack: LocalStack, instance: dg.DagsterInstance, other: str, goes_on: bool
+) -> None:
+    stack.appsync.put_records([record("a.tif", DATE)])
+    know(instance, "a.tif", "gone.tif")
+    create_run_for_test(instance, job_name="housekeeping_job", run_id=other, status=DagsterRunStatus.STARTED)
+    result = keep_house(instance)
+    assert result.success
+    assert ("gone.tif" not in known(instance)) == goes_on
+    assert (other in said(result)["summary"]) == (not goes_on)
