@@ -38,7 +38,7 @@ def make_one_pyramid(source: Path, target: Path, options: ConvertOptions) -> Pyr
         PyramidPool(
             processes=1,
             deadline=settings.conversion_deadline,
-            memory_limit=settings.conversion_memory,
+            memory_limit=settings.memory_of_one(1),
             work_folder=Path(folder),
         ) as pool,
     ):

@@ -184,9 +184,8 @@ def test_the_command_says_with_its_exit_status_that_a_file_failed(stack: LocalSt
 def test_the_command_names_a_missing_setting_in_one_line() -> None:
     done = command(["run"], {"IMAGE_BUCKET": "images"})
     assert done.returncode == 1
-    assert done.stderr.splitlines() == [
-        "marble-images: STATE_BUCKET is not set (bucket of the day lists, reports and quarantine)"
-    ]
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("marble-images: STATE_BUCKET is not set (bucket of the day lists")
 
 
 @pytest.mark.parametrize(

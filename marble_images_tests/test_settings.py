@@ -79,3 +79,15 @@ def test_hosts_and_ports_are_lists(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_key_is_not_in_what_a_settings_object_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAPHQL_API_KEY", "da2-very-secret")
     assert "da2-very-secret" not in repr(Settings.load())
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "processes", "share"), [(4, 2, 1.5), (4, 1, 3), (64, 8, 3), (1, 2, 0.5), (16, 8, 1.875)]
+)
+def test_conversions_share_the_memory_that_there_is(
+    gigabytes: float, processes: int, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marble_images.settings.memory", lambda: int(gigabytes * 2**30))
+    assert Settings.load().memory_of_one(processes) == share * 2**30
+    monkeypatch.setenv("CONVERSION_MEMORY", str(2**28))
+    assert Settings.load().memory_of_one(processes) == 2**28

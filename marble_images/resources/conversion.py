@@ -19,7 +19,7 @@ class ConversionResource(dg.ConfigurableResource):
         default=None, description="Seconds a conversion may take. Default: CONVERSION_DEADLINE, else 600"
     )
     memory_limit: int | None = Field(
-        default=None, description="Bytes a conversion may need. Default: CONVERSION_MEMORY, else 3 GiB"
+        default=None, description="Bytes a conversion may need. Default: CONVERSION_MEMORY, else its share"
     )
 
     @contextmanager
@@ -28,7 +28,7 @@ class ConversionResource(dg.ConfigurableResource):
         settings = Settings.load()
         processes = self.processes or settings.processes
         deadline = self.deadline or settings.conversion_deadline
-        memory_limit = self.memory_limit or settings.conversion_memory
+        memory_limit = self.memory_limit or settings.memory_of_one(processes)
         if _kept is not None:
             with _kept.pool(processes, deadline, memory_limit) as pool:
                 yield pool
