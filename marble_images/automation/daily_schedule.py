@@ -1,6 +1,7 @@
 """The daily run: today's list of changed files, early in the New York morning."""
 
 import dagster as dg
+from dagster._core.storage.tags import PRIORITY_TAG
 
 from marble_images.assets.changed_files import changed_files
 from marble_images.days import ZONE, day_of
@@ -8,6 +9,14 @@ from marble_images.settings import Settings
 
 TRIGGER_TAG = "marble/trigger"
 """Tag that says what began a run: ``daily``, ``command``, ``backfill`` or ``person``."""
+
+_PRIORITIES = {"daily": 1, "backfill": -1}
+
+
+def tags_of(trigger: str) -> dict[str, str]:
+    """The tags of a run that something began: the day's go before backfills when runs wait in a queue."""
+    return {TRIGGER_TAG: trigger, PRIORITY_TAG: str(_PRIORITIES.get(trigger, 0))}
+
 
 _settings = Settings.load()
 
@@ -29,6 +38,4 @@ def daily_changed_files(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Ask for the list of the day on which the schedule ticks."""
     Settings.load().require_pipeline()
     moment = context.scheduled_execution_time
-    return dg.RunRequest(
-        run_key=moment.isoformat(), partition_key=day_of(moment), tags={TRIGGER_TAG: "daily"}
-    )
+    return dg.RunRequest(run_key=moment.isoformat(), partition_key=day_of(moment), tags=tags_of("daily"))

@@ -16,7 +16,7 @@ from dagster._core.storage.tags import (
 
 from marble_images.assets.changed_files import changed_files
 from marble_images.assets.pyramid_tiffs import DAY_TAG, make_pyramids
-from marble_images.automation.daily_schedule import TRIGGER_TAG
+from marble_images.automation.daily_schedule import TRIGGER_TAG, tags_of
 from marble_images.partitions import IMAGE_FILES, contiguous_runs, partition_key
 from marble_images.resources import StateResource
 from marble_images.settings import Settings
@@ -153,7 +153,7 @@ def _request(
     record: EventLogRecord, day: str, run: Sequence[str], trigger: str, *, remake: bool
 ) -> dg.RunRequest:
     digest = hashlib.sha256("\n".join(run).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    tags = {DAY_TAG: day, TRIGGER_TAG: trigger}
+    tags = {DAY_TAG: day} | tags_of(trigger)
     if len(run) > 1:
         tags |= {ASSET_PARTITION_RANGE_START_TAG: run[0], ASSET_PARTITION_RANGE_END_TAG: run[-1]}
     config = {"remake": remake, "retry_quarantined": False}

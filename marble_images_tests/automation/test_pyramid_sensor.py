@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 import pytest
+from dagster._core.events import DagsterEvent, StepMaterializationData
+from dagster._core.test_utils import create_run_for_test
 
 from marble_images.assets import changed_files
 from marble_images.automation import pyramid_sensor, pyramids_of_changed_files
@@ -205,6 +207,33 @@ def test_a_list_that_is_no_longer_stored_holds_up_no_other(
 def test_the_cursor_survives_being_stored() -> None:
     assert Cursor.parse(str(Cursor(7, "ü/ä.tif"))) == Cursor(7, "ü/ä.tif")
     assert Cursor.parse(None) == Cursor()
+
+
+@pytest.mark.parametrize(
+    ("tags", "trigger", "priority"),
+    [
+        ({"marble/trigger": "daily"}, "daily", "1"),
+        ({"dagster/backfill": "b"}, "backfill", "-1"),
+        ({}, "person", "0"),
+    ],
+)
+def test_the_days_runs_go_before_a_persons_and_those_before_a_backfills(
+    instance: dg.DagsterInstance, state: StateResource, tags: dict[str, str], trigger: str, priority: str
+) -> None:
+    run = create_run_for_test(instance, job_name="changed_files_job", tags=tags)
+    state.store().write_day(DAY, [ChangedFile("a.tif")])
+    instance.add_dynamic_partitions(IMAGE_FILES, ["a.tif"])
+    materialization = dg.AssetMaterialization(changed_files.key, partition=DAY)
+    event = DagsterEvent(
+        event_type_value="ASSET_MATERIALIZATION",
+        job_name="changed_files_job",
+        event_specific_data=StepMaterializationData(materialization),
+    )
+    instance.report_dagster_event(event, run_id=run.run_id)
+    result = tick(instance, state)
+    assert isinstance(result, dg.SensorResult)
+    (request,) = result.run_requests or []
+    assert (request.tags["marble/trigger"], request.tags["dagster/priority"]) == (trigger, priority)
 
 
 def test_it_is_on_by_default() -> None:
