@@ -3,14 +3,11 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# What `make test-slow` runs; `make test-long` runs all that is marked slow.
-SLOW := $(addprefix marble_images_tests/,ui/test_browser.py production pyramid/test_iiif_servers.py \
-	pyramid/test_mutations.py pyramid/test_validate.py pyramid/test_pool.py)
 LOCKS := requirements.lock requirements-local.lock requirements-dev.lock
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-slow test-long fuzz bench bench-full lint format failures-page image-rehearsal licenses screenshots lock clean
+.PHONY: help demo dev test test-slow fuzz bench bench-full lint format failures-page image-rehearsal licenses screenshots lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,10 +37,7 @@ dev: $(VENV)/local.stamp ## the stand-ins and the Dagster UI on http://127.0.0.1
 test: $(VENV)/dev.stamp lint ## lint, types and tests (under 10 minutes)
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
-test-slow: $(VENV)/dev.stamp ## the slower tests: browser, production, servers that read pyramids (under 30 minutes)
-	$(BIN)/python -m pytest -m slow $(SLOW)
-
-test-long: $(VENV)/dev.stamp ## every slow test: faults, killed runs, fuzzing, soak and the image's rehearsal too
+test-slow: $(VENV)/dev.stamp ## the slower tests: browser, production, faults, killed runs, fuzzing, soak (under 30 minutes)
 	$(BIN)/python -m pytest -m slow
 
 fuzz: $(VENV)/dev.stamp ## convert 20,000 damaged files (about 15 minutes); CASES=, SEED= and KEEP=DIR change it
