@@ -33,8 +33,9 @@ from tenacity.wait import wait_exponential, wait_random
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
-from marble_images.deadline import DeadlineAdapter, deadline
+from marble_images.appsync_http import WatchedAdapter
 from marble_images.errors import QueueError, QueueRefused, QueueUnavailable, SettingsError, one_line
+from marble_images.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
 
@@ -187,7 +188,7 @@ class AppSyncTransport:
 
     def _once(self, request: GraphQLRequest) -> dict[str, Any]:
         session = self._session()
-        with deadline(self._deadline) as watch:
+        with Watchdog(self._deadline) as watch:
             try:
                 return session.execute(request)
             except TransportQueryError as error:
@@ -212,8 +213,8 @@ class AppSyncTransport:
             client = Client(transport=transport)
             session = cast("SyncClientSession", client.connect_sync())
             http = cast("requests.Session", transport.session)
-            http.mount("https://", DeadlineAdapter())
-            http.mount("http://", DeadlineAdapter())
+            http.mount("https://", WatchedAdapter())
+            http.mount("http://", WatchedAdapter())
             self._local.session = session
             with self._lock:
                 self._clients.add(client)

@@ -19,12 +19,13 @@ from marble_images.errors import (
     SourceUnavailable,
 )
 from marble_images.sources.addresses import WebAddress
-from marble_images.sources.deadline import Deadline, Watchdog
+from marble_images.sources.deadline import Deadline
 from marble_images.sources.disk import CHUNK, FileSink
 from marble_images.sources.integrity import header_md5
 from marble_images.sources.retry import TryAgain, Why, keep_trying, retry_after
 from marble_images.sources.settings import FetchSettings
 from marble_images.sources.web import Answer, Headers, WebClient, network_fault
+from marble_images.watchdog import Watchdog
 
 _TRY_AGAIN = {408, 425, 429}
 _GZIP = {"gzip", "x-gzip"}
@@ -99,7 +100,7 @@ class HttpDownload:
         )
 
     def _once(self) -> Stated:
-        with Watchdog(self._deadline):
+        with Watchdog(self._deadline.remaining):
             answer = self._client.get(self._address, self._request_headers, self._deadline)
             try:
                 self._take(answer)

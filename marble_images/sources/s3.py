@@ -32,12 +32,13 @@ from marble_images.errors import (
     UnusableRecord,
     one_line,
 )
-from marble_images.sources.deadline import Deadline, Watchdog, call_within
+from marble_images.sources.deadline import Deadline, call_within
 from marble_images.sources.disk import FileSink
 from marble_images.sources.http import Stated
 from marble_images.sources.integrity import etag_md5
 from marble_images.sources.retry import TryAgain, Why, keep_trying
 from marble_images.sources.settings import FetchSettings
+from marble_images.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -104,7 +105,7 @@ class S3Download:
         body = answer["Body"]
         try:
             self._accept(answer, resumed=bool(pinned))
-            with Watchdog(self._deadline) as watchdog:
+            with Watchdog(self._deadline.remaining) as watchdog:
                 # botocore's stream has no way to be stopped from outside; the urllib3 response in it has.
                 watchdog.watch(body._raw_stream.shutdown)  # type: ignore[attr-defined]
                 self._stream(body)

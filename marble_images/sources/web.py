@@ -13,7 +13,7 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any, ClassVar
 
 import certifi
@@ -36,10 +36,11 @@ from urllib3.util import Timeout, create_urllib3_context
 from marble_images import __version__
 from marble_images.errors import FileError, SourceError, SourceIncomplete, SourceTimeout, SourceUnavailable
 from marble_images.sources.addresses import AddressGuard, WebAddress
-from marble_images.sources.deadline import Deadline, current_watchdog
+from marble_images.sources.deadline import Deadline
 from marble_images.sources.health import HostHealth
 from marble_images.sources.retry import TryAgain
 from marble_images.sources.settings import FetchSettings
+from marble_images.watchdog import watch_socket
 
 MAX_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -75,10 +76,10 @@ class _Guarded:
 
     def connect(self: Any) -> None:
         super().connect()  # type: ignore[misc]
-        _let_watch(self.sock)
+        watch_socket(self.sock)
 
     def request(self: Any, *args: Any, **kwargs: Any) -> None:
-        _let_watch(self.sock)
+        watch_socket(self.sock)
         super().request(*args, **kwargs)  # type: ignore[misc]
 
 
@@ -95,13 +96,6 @@ def _connect(family: int, sockaddr: tuple[Any, ...], timeout: Any, options: Any)
             sock.close()
         return err
     return sock
-
-
-def _let_watch(sock: socket.socket | None) -> None:
-    watchdog = current_watchdog()
-    if watchdog is not None and sock is not None:
-        # The base class's method: SSLSocket.shutdown would unwrap TLS under the reader's feet.
-        watchdog.watch(partial(socket.socket.shutdown, sock, socket.SHUT_RDWR))
 
 
 @dataclass(frozen=True)

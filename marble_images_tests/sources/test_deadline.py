@@ -1,32 +1,11 @@
-"""The deadline of a file, kept from outside."""
-
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
 from marble_images.errors import SourceTimeout
-from marble_images.sources.deadline import Deadline, Watchdog, call_within
-
-
-def test_a_watchdog_bites_what_is_watched_later_too() -> None:
-    bitten: list[str] = []
-    with Watchdog(Deadline(0.05)) as watchdog:
-        watchdog.watch(lambda: bitten.append("first"))
-        while not bitten:
-            time.sleep(0.005)
-        watchdog.watch(lambda: bitten.append("second"))
-    assert bitten == ["first", "second"]
-
-
-def test_a_watchdog_that_is_done_bites_nothing() -> None:
-    bitten: list[str] = []
-    with Watchdog(Deadline(0.05)) as watchdog:
-        watchdog.watch(lambda: bitten.append("too late"))
-    time.sleep(0.1)
-    assert bitten == []
+from marble_images.sources.deadline import Deadline, call_within
 
 
 def test_a_call_in_time_gives_its_result_or_raises_its_error() -> None:

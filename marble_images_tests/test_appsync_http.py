@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from marble_images.deadline import DeadlineAdapter, deadline
+from marble_images.appsync_http import WatchedAdapter
+from marble_images.watchdog import Watchdog
 
 Talk = Callable[[socket.socket], None]
 
@@ -122,8 +123,8 @@ def serve(request: pytest.FixtureRequest, certificate: Path) -> Iterator[Callabl
 @pytest.fixture
 def session(certificate: Path) -> Iterator[requests.Session]:
     with requests.Session() as opened:
-        opened.mount("http://", DeadlineAdapter())
-        opened.mount("https://", DeadlineAdapter())
+        opened.mount("http://", WatchedAdapter())
+        opened.mount("https://", WatchedAdapter())
         opened.verify = str(certificate)
         # REQUESTS_CA_BUNDLE of the environment would come before it.
         opened.trust_env = False
@@ -135,7 +136,7 @@ def test_an_answer_that_drips_is_broken_off(
     serve: Callable[[Talk], Server], session: requests.Session, talk: Talk
 ) -> None:
     server = serve(talk)
-    with deadline(0.3) as watch:
+    with Watchdog(0.3) as watch:
         try:
             answer = session.get(server.url, timeout=30)
         except requests.RequestException:
@@ -150,7 +151,7 @@ def test_a_request_in_time_is_left_alone_and_its_connection_kept(
 ) -> None:
     server = serve(lambda connection: connection.sendall(OK))
     for _ in range(3):
-        with deadline(30) as watch:
+        with Watchdog(30) as watch:
             assert session.get(server.url, timeout=30).text == "ok"
         assert not watch.expired
     assert session.get(server.url, timeout=30).text == "ok"
@@ -162,9 +163,9 @@ def test_the_deadline_holds_on_a_kept_connection(
 ) -> None:
     answers = [lambda connection: connection.sendall(OK), DRIPS["body"]]
     server = serve(lambda connection: answers.pop(0)(connection))
-    with deadline(30):
+    with Watchdog(30):
         session.get(server.url, timeout=30)
-    with pytest.raises(requests.RequestException), deadline(0.3):
+    with pytest.raises(requests.RequestException), Watchdog(0.3):
         session.get(server.url, timeout=30)
     assert server.connections == 1
 
@@ -173,7 +174,7 @@ def test_after_the_deadline_no_request_begins(
     serve: Callable[[Talk], Server], session: requests.Session
 ) -> None:
     server = serve(lambda connection: connection.sendall(OK))
-    with deadline(0.01) as watch:
+    with Watchdog(0.01) as watch:
         while not watch.expired:
             time.sleep(0.01)
         with pytest.raises((requests.RequestException, TimeoutError)):
