@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -32,7 +33,7 @@ from marble_images.pipeline.work_folder import work_folder
 from marble_images.preflight import check_buckets, check_settings
 from marble_images.resources.conversion import pools_kept
 from marble_images.settings import Settings
-from marble_images.sqlite_events import events_kept_open
+from marble_images.sqlite_events import events_kept_open, storage_config
 
 _QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _LISTS_LOOKED_AT = 50
@@ -95,9 +96,13 @@ def dagster_instance() -> Iterator[dg.DagsterInstance]:
     else:
         with (
             work_folder(Settings.load().work_folder) as folder,
-            dg.DagsterInstance.local_temp(str(folder)) as instance,
+            dg.DagsterInstance.local_temp(str(folder), _overrides(folder)) as instance,
         ):
             yield instance
+
+
+def _overrides(folder: Path) -> dict[str, Any]:
+    return {"event_log_storage": storage_config(folder), "telemetry": {"enabled": False}}
 
 
 def _instance_of_home() -> dg.DagsterInstance:

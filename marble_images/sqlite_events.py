@@ -1,23 +1,95 @@
-"""Keeps Dagster's SQLite files open while a run writes its events.
+"""An event log in SQLite that can keep its files open while a run writes its events.
 
-Dagster opens and closes the database for every event, so SQLAlchemy compiles each statement anew, and SQLite
-writes its log back and deletes it with each last connection. Open for the length of a run, an event costs a
-third of that. Other storages, such as PostgreSQL's, keep their connections by themselves.
+Dagster's own opens and closes the database for every event, so SQLAlchemy compiles each statement anew, and
+SQLite writes its log back and deletes it with each last connection. Open for the length of a run, an event
+costs a third of that. The instances that this package makes have this storage; one that a person configured
+keeps what it has. Other storages, such as PostgreSQL's, keep their connections by themselves.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from functools import lru_cache
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
+from dagster._serdes import ConfigurableClassData
 from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import StaticPool
 
 _BUSY_SECONDS = 60
+
+
+def storage_config(home: Path) -> dict[str, Any]:
+    """The entry ``event_log_storage`` of an instance's configuration, in the place of Dagster's own files."""
+    return {
+        "module": __name__,
+        "class": KeptOpenSqliteEventLogStorage.__name__,
+        "config": {"base_dir": str(home / "history" / "runs")},
+    }
+
+
+class KeptOpenSqliteEventLogStorage(SqliteEventLogStorage):
+    """Dagster's event log in SQLite, whose files stay open for the length of :meth:`kept_open`."""
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        # One at a time: the threads of a process share a connection, and Dagster never asks for two at once.
+        self._turn = threading.Lock()
+        self._kept: dict[str, Connection] | None = None
+        self._closing = ExitStack()
+        super().__init__(base_dir, inst_data)
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Any
+    ) -> KeptOpenSqliteEventLogStorage:
+        """As Dagster makes a storage from an instance's configuration."""
+        return cls(inst_data=inst_data, **config_value)
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Keep the files open that the block uses; a block within another changes nothing."""
+        with self._turn:
+            outermost = self._kept is None
+            self._kept = {} if self._kept is None else self._kept
+        try:
+            yield
+        finally:
+            if outermost:
+                with self._turn:
+                    self._kept = None
+                    self._closing.close()
+
+    def run_connection(self, run_id: str | None = None) -> Any:
+        """A transaction in the file of one run."""
+        as_dagster_opens = super().run_connection(run_id)
+        return as_dagster_opens if run_id is None else self._transaction(run_id, as_dagster_opens)
+
+    def index_connection(self) -> AbstractContextManager[Connection]:
+        """A transaction in the file of all assets."""
+        return self._transaction(INDEX_SHARD_NAME, super().index_connection())
+
+    @contextmanager
+    def _transaction(
+        self, shard: str, as_dagster_opens: AbstractContextManager[Connection]
+    ) -> Iterator[Connection]:
+        with self._turn:
+            if self._kept is None:
+                with as_dagster_opens as connection:
+                    yield connection
+                return
+            if shard not in self._kept:
+                with as_dagster_opens:
+                    # It makes the file and its tables if they are not there.
+                    pass
+                self._kept[shard] = _open(self.conn_string_for_shard(shard), self._closing)
+            with self._kept[shard].begin():
+                yield self._kept[shard]
 
 
 @contextmanager
@@ -27,32 +99,11 @@ def events_kept_open(instance: dg.DagsterInstance) -> Iterator[None]:
     Every event is a transaction of its own as before, and other processes read and write between them.
     """
     storage = instance.event_log_storage
-    if not isinstance(storage, SqliteEventLogStorage) or "_connect" in vars(storage):
+    if not isinstance(storage, KeptOpenSqliteEventLogStorage):
         yield
         return
-    as_dagster_opens = storage._connect
-    with ExitStack() as closing:
-        connections: dict[str, Connection] = {}
-
-        @contextmanager
-        def connect(shard: str) -> Iterator[Connection]:
-            if shard not in storage._initialized_dbs:
-                with as_dagster_opens(shard):
-                    pass
-            with storage._db_lock:
-                if shard not in connections:
-                    connections[shard] = _open(storage.conn_string_for_shard(shard), closing)
-                with connections[shard].begin():
-                    yield connections[shard]
-
-        vars(storage)["_connect"] = connect
-        # Asked for every event, with a connection of its own; tables that are there stay.
-        vars(storage)["has_table"] = lru_cache(storage.has_table)
-        try:
-            yield
-        finally:
-            with storage._db_lock:
-                del vars(storage)["_connect"], vars(storage)["has_table"]
+    with storage.kept_open():
+        yield
 
 
 def _open(address: str, closing: ExitStack) -> Connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 _DAGSTER_YAML = """\
@@ -24,11 +25,20 @@ freshness:
 """
 
 
+def _configuration(home: Path) -> str:
+    # Loaded here: Dagster takes seconds, and whoever only names the home needs none of it.
+    from marble_images.sqlite_events import storage_config
+
+    # What is JSON is YAML as well.
+    return f"{_DAGSTER_YAML}event_log_storage: {json.dumps(storage_config(home))}\n"
+
+
 def dagster_home(folder: Path) -> Path:
     """Make, or find, the Dagster home in the folder of the local stack."""
     home = folder.resolve() / "dagster"
     home.mkdir(parents=True, exist_ok=True)
     config = home / "dagster.yaml"
-    if not config.exists() or config.read_text() != _DAGSTER_YAML:
-        config.write_text(_DAGSTER_YAML)
+    wanted = _configuration(home)
+    if not config.exists() or config.read_text() != wanted:
+        config.write_text(wanted)
     return home
