@@ -7,7 +7,7 @@ LOCKS := requirements.lock requirements-local.lock requirements-dev.lock
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-slow fuzz bench bench-full lint format failures-page image-rehearsal licenses screenshots lock clean
+.PHONY: help demo dev test test-slow fuzz bench bench-full lint format pages image-rehearsal licenses screenshots lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -58,8 +58,9 @@ format: $(VENV)/dev.stamp ## let ruff format and mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-failures-page: $(VENV)/local.stamp ## write docs/failures.md anew
+pages: $(VENV)/local.stamp ## write docs/failures.md and the README's table of settings anew from the code
 	$(BIN)/python -m marble_images.failures > docs/failures.md
+	$(BIN)/python -m marble_images.settings_page README.md
 
 screenshots: $(VENV)/dev.stamp ## take the pictures of docs/operating.md anew from the real UI
 	$(BIN)/python -m marble_images_tests.ui.screenshots docs/images

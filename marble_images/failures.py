@@ -136,7 +136,7 @@ def page() -> str:
     lines = [
         "# Why a file was not made",
         "",
-        "<!-- Made by `make failures-page` from marble_images/failures.py and errors.py. -->",
+        "<!-- Made by `make pages` from marble_images/failures.py and errors.py. -->",
         "",
         "Each file that was not made has one of these codes and a sentence of its own, in the run that tried",
         "it, in the day's result, and in the table of `changed_files` while it waits.",

@@ -42,6 +42,7 @@ class KeptOpenSqliteEventLogStorage(SqliteEventLogStorage):
         self._turn = threading.Lock()
         self._kept: dict[str, Connection] | None = None
         self._closing = ExitStack()
+        self._tables: set[str] = set()
         super().__init__(base_dir, inst_data)
 
     @classmethod
@@ -64,6 +65,12 @@ class KeptOpenSqliteEventLogStorage(SqliteEventLogStorage):
                 with self._turn:
                     self._kept = None
                     self._closing.close()
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether a table is there; Dagster asks for every event, and one that is there stays."""
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
 
     def run_connection(self, run_id: str | None = None) -> Any:
         """A transaction in the file of one run."""

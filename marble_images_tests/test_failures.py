@@ -13,7 +13,7 @@ def codes(error: type[FileError]) -> set[str]:
 
 
 def test_the_page_is_the_one_that_the_code_gives() -> None:
-    assert PAGE.read_text() == page(), "run `make failures-page`"
+    assert PAGE.read_text() == page(), "run `make pages`"
 
 
 def test_every_code_has_a_meaning_and_advice() -> None:
