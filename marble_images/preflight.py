@@ -16,7 +16,8 @@ from marble_images.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_NO_BUCKET = MISSING | {"NoSuchBucket"}
+_NO_BUCKET_CODE = "NoSuchBucket"
+_NO_BUCKET = MISSING | {_NO_BUCKET_CODE}
 
 
 class BucketUnreachable(MarbleImagesError):
@@ -69,7 +70,16 @@ def check_buckets(settings: Settings, make_client: Callable[[], S3Client]) -> No
             client.head_bucket(Bucket=bucket)
         except S3_ERRORS as error:
             code, said = error_code(error), explain(error, bucket=bucket)
-            if code in _NO_BUCKET:
+            if code in _NO_BUCKET and _is_missing(client, bucket):
                 raise SettingsError(f"{name.upper()}: the bucket {bucket} does not exist") from None
             if not code:
                 raise BucketUnreachable(f"{name.upper()}: {said}", detail=str(error)) from None
+
+
+def _is_missing(client: S3Client, bucket: str) -> bool:
+    # The answer to a HEAD has no text, and a server that keeps objects only says 404 of every bucket.
+    try:
+        client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+    except S3_ERRORS as error:
+        return error_code(error) == _NO_BUCKET_CODE
+    return False

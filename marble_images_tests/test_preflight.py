@@ -65,9 +65,14 @@ def test_a_setting_that_cannot_be_used_is_named_in_one_line(
 
 
 def test_a_bucket_that_does_not_exist_is_named_with_its_setting(server: S3Server) -> None:
-    server.statuses = [(200, ""), (404, "NoSuchBucket")]
+    server.statuses = [(200, ""), (404, ""), (404, "NoSuchBucket")]
     with pytest.raises(SettingsError, match=r"^STATE_BUCKET: the bucket state does not exist$"):
         check_buckets(Settings.load(), partial(s3_client, server.url))
+
+
+def test_a_server_that_knows_objects_but_no_buckets_is_not_called_bucketless(server: S3Server) -> None:
+    server.always = (404, "NoSuchKey")
+    check_buckets(Settings.load(), partial(s3_client, server.url))
 
 
 @pytest.mark.parametrize("status", [403, 405, 503])
