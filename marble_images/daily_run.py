@@ -20,7 +20,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, RUN_KEY_TA
 
 from marble_images.assets.changed_files import changed_files
 from marble_images.automation import changed_files_job, pyramid_tiffs_job, pyramids_of_changed_files
-from marble_images.automation.daily_schedule import TRIGGER_TAG
+from marble_images.automation.daily_schedule import COMMAND, TRIGGER_TAG
 from marble_images.automation.pyramid_sensor import Cursor, list_of
 from marble_images.days import day_of, is_day
 from marble_images.definitions import defs, s3, state
@@ -190,7 +190,7 @@ def _make_list(day: str, instance: dg.DagsterInstance) -> tuple[DayResult, int]:
     ended = job.execute_in_process(
         instance=instance,
         partition_key=day,
-        tags={TRIGGER_TAG: "command"},
+        tags={TRIGGER_TAG: COMMAND},
         run_config=_QUIET,
         raise_on_error=False,
     )
@@ -232,7 +232,7 @@ def _run_one(
     # With these two tags the daemon's sensor knows that this run was already asked for.
     tags = {
         **request.tags,
-        TRIGGER_TAG: "command",
+        TRIGGER_TAG: COMMAND,
         SENSOR_NAME_TAG: pyramids_of_changed_files.name,
         RUN_KEY_TAG: str(request.run_key),
     }

@@ -72,7 +72,12 @@ class Settings(BaseSettings):
     schedule_hour: int = Field(5, ge=0, le=23, description="hour of the daily run, by New York's clocks")
     schedule_minute: int = Field(30, ge=0, le=59, description="minute of the daily run")
     first_day: str = Field(DEFAULT_FIRST_DAY, description="first day that has a list")
-    files_per_run: int = Field(50, ge=1, le=1000, description="most files in one run of the sensor's")
+    files_per_run: int = Field(
+        50,
+        ge=1,
+        le=1000,
+        description="most files in one run of the sensor's; unset, `marble-images run` takes 200",
+    )
 
     profile: str = Field(
         "deflate", description="how pyramids are compressed: `deflate`, `jpeg`, `webp` or `zstd`"

@@ -10,6 +10,9 @@ from marble_images.settings import Settings
 TRIGGER_TAG = "marble/trigger"
 """Tag that says what began a run: ``daily``, ``command``, ``backfill`` or ``person``."""
 
+COMMAND = "command"
+"""The trigger of ``marble-images run``."""
+
 _PRIORITIES = {"daily": 1, "backfill": -1}
 
 

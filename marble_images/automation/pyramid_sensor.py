@@ -16,7 +16,7 @@ from dagster._core.storage.tags import (
 
 from marble_images.assets.changed_files import changed_files
 from marble_images.assets.pyramid_tiffs import DAY_TAG, make_pyramids
-from marble_images.automation.daily_schedule import TRIGGER_TAG, tags_of
+from marble_images.automation.daily_schedule import COMMAND, TRIGGER_TAG, tags_of
 from marble_images.partitions import IMAGE_FILES, contiguous_runs, partition_key
 from marble_images.resources import StateResource
 from marble_images.settings import Settings
@@ -26,6 +26,7 @@ MOST_RUNS_A_TICK = 200
 """Dagster gives a tick 60 s; launching is what takes them."""
 
 _LISTS_A_TICK = 400
+_FILES_IN_A_RUN_OF_THE_COMMAND = 200
 
 REMAKE_TAG = "marble/remake"
 """Tag that a person gives a backfill of ``changed_files``: ``true`` makes current pyramids again too."""
@@ -97,7 +98,7 @@ def _requests(
 ) -> tuple[list[dg.RunRequest], Cursor]:
     keys = context.instance.get_dynamic_partitions(IMAGE_FILES)
     positions = {key: position for position, key in enumerate(keys)}
-    longest = Settings.load().files_per_run
+    settings = Settings.load()
     requests: list[dg.RunRequest] = []
     asked_now: set[str] = set()
     remade_now: set[str] = set()
@@ -114,7 +115,8 @@ def _requests(
         # A file that waits is in the list of every day since: one run is enough for all that this tick sees.
         # One that is to be made again is asked for though an earlier list has asked for it without that.
         wanted = {partition_key(file.file_path) for file in files} - (remade_now if remake else asked_now)
-        for run in _still_to_ask(contiguous_runs(wanted, positions, longest), positions, cursor.asked):
+        runs = contiguous_runs(wanted, positions, files_in_a_run(settings, origin.trigger))
+        for run in _still_to_ask(runs, positions, cursor.asked):
             if len(requests) == MOST_RUNS_A_TICK:
                 return requests, cursor
             requests.append(_request(record, day, run, origin.trigger, remake=remake))
@@ -123,6 +125,16 @@ def _requests(
             cursor = Cursor(after=cursor.after, asked=run[-1])
         cursor = Cursor(after=record.storage_id)
     return requests, cursor
+
+
+def files_in_a_run(settings: Settings, trigger: str) -> int:
+    """Most files of one run.
+
+    The command's runs follow one another, where the daemon's go side by side: each costs it half a second
+    more, and the time in which the first sources arrive and the last pyramids leave.
+    """
+    chosen = "files_per_run" in settings.model_fields_set or trigger != COMMAND
+    return settings.files_per_run if chosen else _FILES_IN_A_RUN_OF_THE_COMMAND
 
 
 def _still_to_ask(

@@ -49,6 +49,22 @@ def make_list(
     )
 
 
+def list_of_a_run(
+    instance: dg.DagsterInstance, state: StateResource, paths: list[str], tags: dict[str, str]
+) -> None:
+    """As :func:`make_list`, made by a run with tags."""
+    run = create_run_for_test(instance, job_name="changed_files_job", tags=tags)
+    state.store().write_day(DAY, [ChangedFile(path) for path in paths])
+    instance.add_dynamic_partitions(IMAGE_FILES, paths)
+    materialization = dg.AssetMaterialization(changed_files.key, partition=DAY)
+    event = DagsterEvent(
+        event_type_value="ASSET_MATERIALIZATION",
+        job_name="changed_files_job",
+        event_specific_data=StepMaterializationData(materialization),
+    )
+    instance.report_dagster_event(event, run_id=run.run_id)
+
+
 def tick(
     instance: dg.DagsterInstance, state: StateResource, cursor: str | None = None
 ) -> dg.SensorResult | dg.SkipReason:
@@ -220,20 +236,32 @@ def test_the_cursor_survives_being_stored() -> None:
 def test_the_days_runs_go_before_a_persons_and_those_before_a_backfills(
     instance: dg.DagsterInstance, state: StateResource, tags: dict[str, str], trigger: str, priority: str
 ) -> None:
-    run = create_run_for_test(instance, job_name="changed_files_job", tags=tags)
-    state.store().write_day(DAY, [ChangedFile("a.tif")])
-    instance.add_dynamic_partitions(IMAGE_FILES, ["a.tif"])
-    materialization = dg.AssetMaterialization(changed_files.key, partition=DAY)
-    event = DagsterEvent(
-        event_type_value="ASSET_MATERIALIZATION",
-        job_name="changed_files_job",
-        event_specific_data=StepMaterializationData(materialization),
-    )
-    instance.report_dagster_event(event, run_id=run.run_id)
+    list_of_a_run(instance, state, ["a.tif"], tags)
     result = tick(instance, state)
     assert isinstance(result, dg.SensorResult)
     (request,) = result.run_requests or []
     assert (request.tags["marble/trigger"], request.tags["dagster/priority"]) == (trigger, priority)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "setting", "sizes"),
+    [("daily", None, [50, 50, 20]), ("command", None, [120]), ("command", "60", [60, 60])],
+)
+def test_runs_of_the_command_are_longer_unless_a_setting_says_how_long(
+    instance: dg.DagsterInstance,
+    state: StateResource,
+    monkeypatch: pytest.MonkeyPatch,
+    trigger: str,
+    setting: str | None,
+    sizes: list[int],
+) -> None:
+    if setting:
+        monkeypatch.setenv("FILES_PER_RUN", setting)
+    paths = [f"{n:03}.tif" for n in range(120)]
+    list_of_a_run(instance, state, paths, {"marble/trigger": trigger})
+    result = tick(instance, state)
+    assert isinstance(result, dg.SensorResult)
+    assert [len(keys_of(request, instance)) for request in result.run_requests or []] == sizes
 
 
 def test_it_is_on_by_default() -> None:
