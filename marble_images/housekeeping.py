@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
+from typing import TYPE_CHECKING
 
-from marble_images.appsync import AppSyncQueue
 from marble_images.days import day_of
 from marble_images.errors import FileError, MarbleImagesError, UnusableRecord
 from marble_images.models import ChangedFile, fold_id
@@ -14,6 +14,9 @@ from marble_images.object_keys import PDF_SUFFIX, PYRAMID_SUFFIX
 from marble_images.partitions import file_path_of
 from marble_images.publishing import ImageBucket, object_key
 from marble_images.state import StateStore
+
+if TYPE_CHECKING:
+    from marble_images.appsync import AppSyncQueue
 
 EVERY_FILE = "9999"
 

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from marble_images.appsync import Listing
+from marble_images.appsync_listing import Listing
 from marble_images.clear_failures import clear_failures
 from marble_images.day_lists import split_by_day
 from marble_images.days import ZONE, day_bounds, day_of

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from marble_images.appsync import AppSyncQueue
 from marble_images.errors import ChangedMeanwhile, FileQueueError, QueueError, QueueRefused
 from marble_images.models import ChangedFile
+
+if TYPE_CHECKING:
+    from marble_images.appsync import AppSyncQueue
 
 
 class _GoneAlready(Exception):

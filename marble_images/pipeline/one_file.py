@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from marble_images import RULES_VERSION, __version__
-from marble_images.appsync import AppSyncQueue
 from marble_images.errors import (
     ChangedMeanwhile,
     FileError,
@@ -45,6 +45,9 @@ from marble_images.pyramid.model import ARCHIVED_BOX, COPYRIGHT_BOX, Box, Conver
 from marble_images.pyramid.pool import PyramidPool
 from marble_images.sources import SourceFetcher
 from marble_images.state import StateStore
+
+if TYPE_CHECKING:
+    from marble_images.appsync import AppSyncQueue
 
 _MOST_ROUNDS = 3
 

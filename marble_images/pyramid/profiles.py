@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import Any
 
 from marble_images.errors import SettingsError
-from marble_images.pyramid.vips import pyvips, version
 
 
 @dataclass(frozen=True)
@@ -94,6 +93,8 @@ def available(name: str) -> bool:
     """Whether a profile can be written; found out by libvips writing one tile, where libvips writes it."""
     if PROFILES[name].lossless:
         return True
+    from marble_images.pyramid.vips import pyvips
+
     try:
         pyvips.Image.black(16, 16, bands=3).tiffsave_buffer(tile=True, **PROFILES[name].save_options())
     except pyvips.Error:
@@ -112,6 +113,8 @@ def get_profile(name: str) -> Profile:
     if name not in PROFILES:
         raise SettingsError(f"there is no pyramid profile {name!r}; there are {', '.join(PROFILES)}")
     if not available(name):
+        from marble_images.pyramid.vips import version
+
         found = ".".join(map(str, version()))
         raise SettingsError(f"libvips {found} was built without what the pyramid profile {name!r} needs")
     return PROFILES[name]

@@ -1,11 +1,15 @@
 """AppSync as a Dagster resource."""
 
+from typing import TYPE_CHECKING, Any
+
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from marble_images.appsync import AppSyncQueue
 from marble_images.resources.aws import SSMParametersResource
 from marble_images.settings import Settings
+
+if TYPE_CHECKING:
+    from marble_images.appsync import AppSyncQueue
 
 
 class AppSyncResource(dg.ConfigurableResource):
@@ -25,9 +29,9 @@ class AppSyncResource(dg.ConfigurableResource):
         default=None, description="Tries of one call that is throttled or fails. Default: APPSYNC_ATTEMPTS"
     )
 
-    _queue: AppSyncQueue | None = PrivateAttr(default=None)
+    _queue: Any = PrivateAttr(default=None)
 
-    def queue(self) -> AppSyncQueue:
+    def queue(self) -> "AppSyncQueue":
         """The client, made at first use.
 
         Raises
@@ -35,6 +39,9 @@ class AppSyncResource(dg.ConfigurableResource):
         SettingsError
             The address or the key is nowhere to be found.
         """
+        # The web server and the daemon load the definitions, and never ask AppSync.
+        from marble_images.appsync import AppSyncQueue
+
         if self._queue is None:
             settings = Settings.load()
             self._queue = AppSyncQueue(
@@ -44,7 +51,8 @@ class AppSyncResource(dg.ConfigurableResource):
                 attempts=self.attempts or settings.appsync_attempts,
                 backoff=settings.appsync_backoff,
             )
-        return self._queue
+        queue: AppSyncQueue = self._queue
+        return queue
 
     def _setting(self, settings: Settings, name: str) -> str:
         direct = getattr(settings, name)
