@@ -40,7 +40,7 @@ test: $(VENV)/dev.stamp lint ## lint, types and tests (under 10 minutes)
 test-slow: $(VENV)/dev.stamp ## the slower tests: browser, production, faults, killed runs, fuzzing, soak (under 30 minutes)
 	$(BIN)/python -m pytest -m slow
 
-fuzz: $(VENV)/dev.stamp ## convert 20,000 damaged files (about 15 minutes); CASES=, SEED= and KEEP=DIR change it
+fuzz: $(VENV)/dev.stamp ## convert 20,000 damaged files (about 5 minutes); CASES=, SEED= and KEEP=DIR change it
 	$(BIN)/python -m marble_images_tests.pyramid.fuzzing --cases $(or $(CASES),20000) --seed $(or $(SEED),1) --keep $(or $(KEEP),.local/fuzz)
 
 bench: $(VENV)/dev.stamp ## speed, memory and start-up, quickly (3 minutes once its pictures are made)
