@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -27,16 +29,29 @@ class ConversionResource(dg.ConfigurableResource):
         """A pool for one run; its processes end with the block, unless :func:`pools_kept` keeps them."""
         settings = Settings.load()
         processes = self.processes or settings.processes
-        deadline = self.deadline or settings.conversion_deadline
-        memory_limit = self.memory_limit or settings.memory_of_one(processes)
-        if _kept is not None:
-            with _kept.pool(processes, deadline, memory_limit) as pool:
-                yield pool
-            return
-        with PyramidPool(
-            processes=processes, deadline=deadline, memory_limit=memory_limit, work_folder=work_folder
-        ) as pool:
+        limits = _Limits(
+            processes,
+            self.deadline or settings.conversion_deadline,
+            self.memory_limit or settings.memory_of_one(processes),
+        )
+        kept = _kept.get()
+        with limits.pool(work_folder) if kept is None else kept.pool(limits) as pool:
             yield pool
+
+
+@dataclass(frozen=True)
+class _Limits:
+    processes: int
+    deadline: float
+    memory_limit: int
+
+    def pool(self, work_folder: Path) -> PyramidPool:
+        return PyramidPool(
+            processes=self.processes,
+            deadline=self.deadline,
+            memory_limit=self.memory_limit,
+            work_folder=work_folder,
+        )
 
 
 class _KeptPools:
@@ -45,41 +60,33 @@ class _KeptPools:
     def __init__(self, work_folder: Path, closing: ExitStack) -> None:
         self._work_folder = work_folder
         self._closing = closing
-        self._pools: dict[tuple[int, float, int], PyramidPool] = {}
+        self._pools: dict[_Limits, PyramidPool] = {}
 
     @contextmanager
-    def pool(self, processes: int, deadline: float, memory_limit: int) -> Iterator[PyramidPool]:
-        key = processes, deadline, memory_limit
-        if key not in self._pools:
-            pool = PyramidPool(
-                processes=processes,
-                deadline=deadline,
-                memory_limit=memory_limit,
-                work_folder=self._work_folder,
-            )
-            self._pools[key] = self._closing.enter_context(pool)
+    def pool(self, limits: _Limits) -> Iterator[PyramidPool]:
+        if limits not in self._pools:
+            self._pools[limits] = self._closing.enter_context(limits.pool(self._work_folder))
         try:
-            yield self._pools[key]
+            yield self._pools[limits]
         except BaseException:
             # Conversions of a run that broke off must not go on in the next one's processes.
-            self._pools.pop(key).stop()
+            self._pools.pop(limits).stop()
             raise
 
 
-_kept: _KeptPools | None = None
+_kept: ContextVar[_KeptPools | None] = ContextVar("kept pools", default=None)
 
 
 @contextmanager
 def pools_kept(work_folder: Path) -> Iterator[None]:
-    """Let the runs within the block, in this process, share their conversion processes.
+    """Let the runs within the block, in this thread, share their conversion processes.
 
     Starting two costs a run half a second, which is what ten small files cost.
     """
     # Dagster makes the resources anew for each run, so they cannot hold it themselves.
-    global _kept
     with ExitStack() as closing:
-        before, _kept = _kept, _KeptPools(work_folder, closing)
+        token = _kept.set(_KeptPools(work_folder, closing))
         try:
             yield
         finally:
-            _kept = before
+            _kept.reset(token)
