@@ -284,18 +284,21 @@ class ImageBucket:
         size = crc32 = 0
         whole, part, parts = _md5(), _md5(), list[bytes]()
         try:
+            in_parts = path.stat().st_size >= self._multipart_bytes
             for chunk in _chunks(path, self._part_bytes):
                 crc32 = zlib.crc32(chunk, crc32)
                 whole.update(chunk)
-                part.update(chunk)
                 size += len(chunk)
+                if not in_parts:
+                    continue
+                part.update(chunk)
                 if size % self._part_bytes == 0:
                     parts.append(part.digest())
                     part = _md5()
         except OSError as error:
             raise PublishError("the file to publish could not be read", detail=str(error)) from None
         etag = whole.hexdigest()
-        if size >= self._multipart_bytes:
+        if in_parts:
             parts += [part.digest()] if size % self._part_bytes else []
             etag = f"{_md5(b''.join(parts)).hexdigest()}-{len(parts)}"
         return _Checksums(size, _base64(crc32), whole.hexdigest(), etag)
