@@ -8,6 +8,7 @@ understands; what only an engineer needs is in ``detail``.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from enum import Enum
 from typing import ClassVar
 
@@ -308,3 +309,10 @@ class PublishError(FileError):
 
     code = "publish"
     transient = True
+
+
+def with_subclasses(error: type[FileError]) -> Iterator[type[FileError]]:
+    """A class of the tree, and all below it."""
+    yield error
+    for kind in error.__subclasses__():
+        yield from with_subclasses(kind)

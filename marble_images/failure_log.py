@@ -11,14 +11,14 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Protocol
 
-from marble_images.errors import FileError, one_line
+from marble_images.errors import FileError, one_line, with_subclasses
 from marble_images.models import ChangedFile, fold_id
 from marble_images.state_bucket import StateBucket
 
@@ -226,23 +226,17 @@ def _added(before: FailureEntry | None, file: ChangedFile, failure: Failed, sett
 @lru_cache(maxsize=1)
 def quarantining_codes() -> frozenset[str]:
     """The codes of the errors that count towards quarantine, from the tree in ``errors``."""
-    return frozenset(error.code for error in _with_subclasses(FileError) if error.quarantine)
+    return frozenset(error.code for error in with_subclasses(FileError) if error.quarantine)
 
 
 @lru_cache(maxsize=1)
 def _deciding_settings() -> Mapping[str, tuple[str, ...]]:
-    return {error.code: error.settings for error in _with_subclasses(FileError) if error.settings}
+    return {error.code: error.settings for error in with_subclasses(FileError) if error.settings}
 
 
 def deciding_settings() -> frozenset[str]:
     """The names of the settings that decide failures, from the tree in ``errors``."""
     return frozenset(name for names in _deciding_settings().values() for name in names)
-
-
-def _with_subclasses(error: type[FileError]) -> Iterator[type[FileError]]:
-    yield error
-    for kind in error.__subclasses__():
-        yield from _with_subclasses(kind)
 
 
 def _name(file_path: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from marble_images.errors import Fate, FileError, RemovalFuseBlown
+from marble_images.errors import Fate, FileError, RemovalFuseBlown, with_subclasses
 from marble_images.failure_log import QUARANTINE_AFTER
 
 _FATES = {
@@ -105,7 +105,7 @@ class FailureReason:
 def failure_reasons() -> dict[str, FailureReason]:
     """All reasons by their code, sorted."""
     reasons: dict[str, FailureReason] = {}
-    for error in _with_subclasses(FileError):
+    for error in with_subclasses(FileError):
         if error.code not in _ABSTRACT:
             meaning = (error.__doc__ or "").strip().partition("\n")[0].replace("``", "`")
             kept = reasons.setdefault(error.code, _reason(error.code, meaning, error))
@@ -123,12 +123,6 @@ def meaning_of(code: str) -> str:
 
 def _reason(code: str, meaning: str, error: type[FileError]) -> FailureReason:
     return FailureReason(code, meaning, _ADVICE.get(code, ""), error.transient, error.fate, error.quarantine)
-
-
-def _with_subclasses(error: type[FileError]) -> Iterator[type[FileError]]:
-    yield error
-    for kind in error.__subclasses__():
-        yield from _with_subclasses(kind)
 
 
 def page() -> str:
@@ -164,7 +158,7 @@ def page() -> str:
 
 
 def _deciding_lines() -> Iterator[str]:
-    for error in sorted(_with_subclasses(FileError), key=lambda error: error.code):
+    for error in sorted(with_subclasses(FileError), key=lambda error: error.code):
         if error.settings:
             yield f"- `{error.code}`: {', '.join(f'`{name.upper()}`' for name in error.settings)}"
 

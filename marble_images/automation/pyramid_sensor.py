@@ -133,8 +133,9 @@ def files_in_a_run(settings: Settings, trigger: str) -> int:
     The command's runs follow one another, where the daemon's go side by side: each costs it half a second
     more, and the time in which the first sources arrive and the last pyramids leave.
     """
-    chosen = "files_per_run" in settings.model_fields_set or trigger != COMMAND
-    return settings.files_per_run if chosen else _FILES_IN_A_RUN_OF_THE_COMMAND
+    if trigger == COMMAND and "files_per_run" not in settings.model_fields_set:
+        return _FILES_IN_A_RUN_OF_THE_COMMAND
+    return settings.files_per_run
 
 
 def _still_to_ask(

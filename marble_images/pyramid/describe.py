@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from marble_images.errors import ConversionOutOfMemory, CorruptImage, ImageError, UnsupportedFormat
 from marble_images.formats import ImageFormat, identify_file
 from marble_images.pyramid.decode import DECODER_ERRORS, decoding_error
-from marble_images.pyramid.decode_psd import read_header
+from marble_images.pyramid.decode_psd import read_header as read_psd_header
 from marble_images.pyramid.jpegxl_header import read_header as read_jpegxl_header
 from marble_images.pyramid.vips import pyvips
 
@@ -202,7 +202,7 @@ def _with_vips(path: Path) -> dict[str, Any]:
 
 
 def _with_psd(path: Path) -> dict[str, Any]:
-    psd = read_header(path)
+    psd = read_psd_header(path)
     return {
         "width": psd.width,
         "height": psd.height,

@@ -51,7 +51,7 @@ def write_pyramid(
                 path,
                 tile=tile,
                 levels=levels,
-                zstd_level=profile.level if profile.compression == "zstd" else None,
+                zstd_level=profile.level,
                 description=description,
                 dpi=dpi,
             )

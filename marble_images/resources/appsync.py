@@ -1,6 +1,6 @@
 """AppSync as a Dagster resource."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
@@ -29,7 +29,7 @@ class AppSyncResource(dg.ConfigurableResource):
         default=None, description="Tries of one call that is throttled or fails. Default: APPSYNC_ATTEMPTS"
     )
 
-    _queue: Any = PrivateAttr(default=None)
+    _queue: "AppSyncQueue | None" = PrivateAttr(default=None)
 
     def queue(self) -> "AppSyncQueue":
         """The client, made at first use.
@@ -39,10 +39,10 @@ class AppSyncResource(dg.ConfigurableResource):
         SettingsError
             The address or the key is nowhere to be found.
         """
-        # The web server and the daemon load the definitions, and never ask AppSync.
-        from marble_images.appsync import AppSyncQueue
-
         if self._queue is None:
+            # The web server and the daemon load the definitions, and never ask AppSync.
+            from marble_images.appsync import AppSyncQueue
+
             settings = Settings.load()
             self._queue = AppSyncQueue(
                 self.url or self._setting(settings, "graphql_api_url"),
@@ -51,8 +51,7 @@ class AppSyncResource(dg.ConfigurableResource):
                 attempts=self.attempts or settings.appsync_attempts,
                 backoff=settings.appsync_backoff,
             )
-        queue: AppSyncQueue = self._queue
-        return queue
+        return self._queue
 
     def _setting(self, settings: Settings, name: str) -> str:
         direct = getattr(settings, name)
