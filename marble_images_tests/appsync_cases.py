@@ -1,11 +1,13 @@
-"""How a server may answer AppSync's clients, sorted by what a client must make of it."""
+"""A queue behind a server, and how that may answer, sorted by what a client must make of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
+from marble_images.appsync import AppSyncQueue
 from marble_images_tests import queue_server as faulty
+from marble_images_tests.queue_server import KEY, QueueServer
 
 QUICK: dict[str, Any] = {"attempts": 3, "backoff": 0.001}
 HASTY: dict[str, Any] = {"backoff": 0.001, "read_timeout": 0.3, "deadline": 0.6}
@@ -59,3 +61,16 @@ REFUSING = {
 
 def each(faults: Mapping[str, faulty.Fault]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("fault", list(faults.values()), ids=list(faults))
+
+
+@pytest.fixture
+def server() -> Iterator[QueueServer]:
+    running = QueueServer()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def queue(server: QueueServer) -> Iterator[AppSyncQueue]:
+    with AppSyncQueue(server.url, KEY, **QUICK) as client:
+        yield client

@@ -1,6 +1,5 @@
 """The queue's client against a server that answers like AppSync: records, marks and removals."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,21 +13,8 @@ from marble_images.errors import (
 )
 from marble_images.models import ChangedFile, fold_id
 from marble_images_tests import queue_server as faulty
-from marble_images_tests.appsync_cases import QUICK, SOME, each
-from marble_images_tests.queue_server import KEY, QueueServer
-
-
-@pytest.fixture
-def server() -> Iterator[QueueServer]:
-    running = QueueServer()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def queue(server: QueueServer) -> Iterator[AppSyncQueue]:
-    with AppSyncQueue(server.url, KEY, **QUICK) as client:
-        yield client
+from marble_images_tests.appsync_cases import SOME, each
+from marble_images_tests.queue_server import QueueServer
 
 
 class TestRecords:

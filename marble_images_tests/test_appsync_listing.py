@@ -1,7 +1,6 @@
 """Listings of the queue, page by page, from a server that answers like AppSync."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,19 +16,6 @@ from marble_images.models import GRAPHQL_FIELDS, ChangedFile, fold_id
 from marble_images_tests import queue_server as faulty
 from marble_images_tests.appsync_cases import QUICK, REFUSING, SOME, each
 from marble_images_tests.queue_server import KEY, QueueServer
-
-
-@pytest.fixture
-def server() -> Iterator[QueueServer]:
-    running = QueueServer()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def queue(server: QueueServer) -> Iterator[AppSyncQueue]:
-    with AppSyncQueue(server.url, KEY, **QUICK) as client:
-        yield client
 
 
 def names(files: list[ChangedFile]) -> list[str]:

@@ -3,7 +3,6 @@
 import json
 import logging
 import socket
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -25,19 +24,6 @@ from marble_images.models import ChangedFile
 from marble_images_tests import queue_server as faulty
 from marble_images_tests.appsync_cases import HANGING, HASTY, LASTING, PASSING, QUICK, REFUSING, each
 from marble_images_tests.queue_server import KEY, QueueServer
-
-
-@pytest.fixture
-def server() -> Iterator[QueueServer]:
-    running = QueueServer()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def queue(server: QueueServer) -> Iterator[AppSyncQueue]:
-    with AppSyncQueue(server.url, KEY, **QUICK) as client:
-        yield client
 
 
 class TestRetries:
