@@ -80,6 +80,8 @@ class Level:
         Where each tile lies in the file and its bytes, row by row.
     tables
         JPEG tables that its tiles share.
+    subsampling
+        Pixels across and down that share one value of colour, where the photometric is YCbCr.
     """
 
     width: int
@@ -92,6 +94,7 @@ class Level:
     offsets: tuple[int, ...]
     counts: tuple[int, ...]
     tables: bytes
+    subsampling: tuple[int, ...]
 
     @property
     def across(self) -> int:
@@ -133,6 +136,7 @@ class Level:
             offsets=page.integers(324),
             counts=page.integers(325),
             tables=page.data(347),
+            subsampling=page.integers(530) or (2, 2),
         )
 
     def read(self, file: TiffTags, row: int, column: int, room: Room | None = None) -> Pixels:

@@ -157,7 +157,7 @@ class _Pixels:
             return LOSSLESS
         if level.compression != JPEG:
             return CLIPPED_COLOUR
-        return HALF_COLOUR if self._ycbcr else FULL_COLOUR
+        return HALF_COLOUR if self._ycbcr and level.subsampling != (1, 1) else FULL_COLOUR
 
     def _against_above(self, index: int, above: Floats, sums: Floats) -> Iterator[Problem]:
         level = self._levels[index]

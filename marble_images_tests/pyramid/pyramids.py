@@ -21,10 +21,16 @@ LOSSLESS = {
     "zstd": {"compression": "zstd", "predictor": True},
 }
 LOSSY: dict[str, dict[str, Any]] = {
-    "jpeg": {"compression": "jpeg", "compressionargs": {"level": 90, "outcolorspace": "rgb"}},
+    "jpeg": {"compression": "jpeg", "compressionargs": {"level": 90}, "subsampling": (1, 1)},
     "webp": {"compression": "webp", "compressionargs": {"level": 90, "lossless": False}},
 }
 WRITERS: dict[str, dict[str, Any]] = {**LOSSLESS, **LOSSY}
+OTHER_JPEGS: dict[str, dict[str, Any]] = {
+    "in RGB": {"compressionargs": {"level": 90, "outcolorspace": "rgb"}, "subsampling": None},
+    "colour at half resolution": {"compressionargs": {"level": 75}, "subsampling": (2, 2)},
+    "colour at half resolution, better": {"compressionargs": {"level": 90}, "subsampling": (2, 2)},
+}
+"""Ways to store JPEG that are valid and not ours."""
 
 
 def noise(width: int, height: int) -> Array:

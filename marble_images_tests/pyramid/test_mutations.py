@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from marble_images_tests.pyramid.pyramids import (
+    OTHER_JPEGS,
     Array,
     dark,
     errors,
@@ -111,14 +112,15 @@ def test_a_level_that_does_not_match_is_caught(
             assert f"level {at}" in where(errors(path)), (make.__name__, at)
 
 
+@pytest.mark.parametrize("stored", OTHER_JPEGS)
 @pytest.mark.parametrize("mutate", PIXEL_MUTATIONS, ids=lambda mutate: mutate.__name__)
-def test_a_level_that_does_not_match_is_caught_where_colour_has_half_the_resolution(
-    tmp_path: Path, mutate: Callable[[list[Array], int], None]
+def test_a_level_that_does_not_match_is_caught_in_jpegs_of_other_writers(
+    tmp_path: Path, mutate: Callable[[list[Array], int], None], stored: str
 ) -> None:
     for make in (photograph, line_art):
         levels = levels_of(make(WIDTH, HEIGHT))
         mutate(levels, 1)
-        path = write_levels(tmp_path / "broken.tif", levels, "jpeg", compressionargs={"level": 75})
+        path = write_levels(tmp_path / "broken.tif", levels, "jpeg", **OTHER_JPEGS[stored])
         assert "level 1" in where(errors(path)), make.__name__
 
 

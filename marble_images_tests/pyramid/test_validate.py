@@ -20,6 +20,7 @@ from marble_images.pyramid.tiff_tags import MAX_PAGES
 from marble_images.pyramid.validate import validate_pyramid
 from marble_images.pyramid.write import write_pyramid
 from marble_images_tests.pyramid.pyramids import (
+    OTHER_JPEGS,
     PICTURES,
     WRITERS,
     Array,
@@ -67,6 +68,16 @@ def test_what_another_writer_makes_is_valid(
         picture = make(width, height)
         path = write_levels(tmp_path / "pyramid.tif", levels_of(picture), profile)
         assert not validate_pyramid(path, profile=profile, reference=reference_of(picture)), (width, height)
+
+
+@pytest.mark.parametrize("stored", OTHER_JPEGS)
+@pytest.mark.parametrize("make", PICTURES, ids=lambda make: make.__name__)
+def test_jpegs_that_are_stored_in_other_ways_are_valid(
+    tmp_path: Path, make: Callable[[int, int], Array], stored: str
+) -> None:
+    picture = make(1024, 600)
+    path = write_levels(tmp_path / "pyramid.tif", levels_of(picture), "jpeg", **OTHER_JPEGS[stored])
+    assert not validate_pyramid(path, profile="jpeg", reference=reference_of(picture))
 
 
 # Stripes of one pixel are another picture when an odd size is halved by a factor that is not exactly two.

@@ -1,30 +1,21 @@
-"""Writes lossless pyramids: libdeflate or Zstandard compresses, tifffile lays out the file.
-
-libvips hands tiles to zlib, which takes three to six times as long for more bytes, and leaves old pixels in
-what sticks out of the picture, which do not compress. Its packages for Python have no Zstandard.
-"""
+"""Writes the levels of a pyramid, tile by tile; tifffile lays out the file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
 import numpy.typing as npt
 import tifffile
 from PIL import Image
 
 from marble_images.pyramid.arrays import new_array
+from marble_images.pyramid.encoders import Encoder
 from marble_images.pyramid.vips import VipsImage
 
 Pixels = npt.NDArray[np.uint8]
 
-# Above so many bits a sample noise is most of what there is to store, and the least effort finds all but 3 %
-# of what can be saved; below, level 4 takes up to 7 % off in at most twice the time. See docs/performance.md.
-_NOISY_BITS = 2.5
-_NOISY_LEVEL, _LEVEL = 1, 4
-_SAMPLED_ROWS = 16
 # So much is left for the directories; they are written before the tiles are counted.
 _LARGEST_DATA = 2**32 - 2**20
 
@@ -33,28 +24,28 @@ class DataTooLarge(Exception):
     """The tiles do not fit into a classic TIFF."""
 
 
-def write_lossless(
+def write_levels(
     image: VipsImage,
     path: Path,
+    encoder: Encoder,
     *,
     tile: int,
     levels: Sequence[tuple[int, int]],
-    zstd_level: int | None = None,
     description: str,
     dpi: float,
 ) -> None:
-    """Write a pyramid of tiles with the horizontal predictor, without the tag Orientation.
+    """Write a pyramid, without the tag Orientation.
 
     Parameters
     ----------
     image
         8-bit, 1 or 3 bands.
+    encoder
+        How its tiles are stored.
     tile
         Side of a tile in pixels.
     levels
         Width and height of each level, the largest first; each is the halves of the one before.
-    zstd_level
-        Compress with Zstandard, with this much effort, instead of deflate.
     description
         The tag ImageDescription of the first level.
     dpi
@@ -71,21 +62,19 @@ def write_lossless(
         for number, (width, height) in enumerate(levels):
             following = levels[number + 1] if number + 1 < len(levels) else None
             smaller = new_array((following[1], following[0], image.bands), np.uint8) if following else None
-            tiles = _Tiles(rows, tile, smaller, left, zstd_level)
+            tiles = _Tiles(rows, tile, smaller, left, encoder.encode)
             file.write(
                 iter(tiles),
                 shape=(height, width, image.bands) if image.bands > 1 else (height, width),
                 dtype=np.uint8,
-                photometric="rgb" if image.bands > 1 else "minisblack",
                 tile=(tile, tile),
-                compression="adobe_deflate" if zstd_level is None else "zstd",
-                predictor="horizontal",
                 subfiletype=1 if number else 0,
                 description=None if number else description,
                 resolution=(dpi, dpi),
                 resolutionunit="inch",
                 software=False,
                 metadata=None,
+                **{"photometric": "rgb" if image.bands > 1 else "minisblack", **encoder.tags},
             )
             left = tiles.left
             if smaller is not None:
@@ -93,13 +82,18 @@ def write_lossless(
 
 
 class _Tiles:
-    """The compressed tiles of a level, while they are made; fills the level below on the way."""
+    """The stored tiles of a level, while they are made; fills the level below on the way."""
 
     def __init__(
-        self, rows: Iterator[Pixels], tile: int, smaller: Pixels | None, left: int, zstd_level: int | None
+        self,
+        rows: Iterator[Pixels],
+        tile: int,
+        smaller: Pixels | None,
+        left: int,
+        encode: Callable[[Pixels], bytes],
     ) -> None:
         self._rows = rows
-        self._zstd_level = zstd_level
+        self._encode = encode
         self._tile = tile
         self._smaller = smaller
         self.left = left
@@ -111,7 +105,7 @@ class _Tiles:
                 top = number * self._tile // 2
                 self._smaller[top : top + len(half)] = half
             for start in range(0, row.shape[1], self._tile):
-                data = _compressed(_padded(row[:, start : start + self._tile], self._tile), self._zstd_level)
+                data = self._encode(_whole(row[:, start : start + self._tile], self._tile))
                 self.left -= len(data)
                 if self.left < 0:
                     raise DataTooLarge
@@ -140,24 +134,9 @@ def halved(pixels: Pixels) -> Pixels:
     return np.asarray(reduced).reshape(height // 2, width // 2, bands)
 
 
-def _padded(pixels: Pixels, tile: int) -> Pixels:
+def _whole(pixels: Pixels, tile: int) -> Pixels:
     """A whole tile; what sticks out repeats the last row and column, which costs next to no bytes."""
     height, width, _ = pixels.shape
-    if (height, width) == (tile, tile):
-        return pixels
-    return np.pad(pixels, ((0, tile - height), (0, tile - width), (0, 0)), mode="edge")
-
-
-def _compressed(pixels: Pixels, zstd_level: int | None) -> bytes:
-    differences = imagecodecs.delta_encode(np.ascontiguousarray(pixels), axis=-2)
-    if zstd_level is not None:
-        return bytes(imagecodecs.zstd_encode(differences.tobytes(), level=zstd_level))
-    level = _NOISY_LEVEL if _bits(differences) > _NOISY_BITS else _LEVEL
-    return bytes(imagecodecs.deflate_encode(differences.tobytes(), level=level))
-
-
-def _bits(differences: Pixels) -> float:
-    """Entropy of a sample of rows, in bits a value: a lower bound of what Huffman codes need."""
-    counts = np.bincount(differences[::_SAMPLED_ROWS].ravel())
-    shares = counts[counts > 0] / counts.sum()
-    return float(-(shares * np.log2(shares)).sum())
+    if (height, width) != (tile, tile):
+        return np.pad(pixels, ((0, tile - height), (0, tile - width), (0, 0)), mode="edge")
+    return np.ascontiguousarray(pixels)
