@@ -17,11 +17,12 @@ from moto.moto_server.utilities import RegexConverter
 from moto.sns.models import sns_backends
 from werkzeug.wsgi import get_input_stream
 
+from marble_images.local.connections import KeepAliveHandler
 from marble_images.local.fault_shapes import aws_failure
 from marble_images.local.layout import REGION
 from marble_images.local.s3_disk import S3Disk
 from marble_images.local.s3_stream import stream_large
-from marble_images.local.server import QuietHandler, WSGIApp
+from marble_images.local.server import WSGIApp
 
 _DIGESTS: dict[str, Callable[[bytes], bytes]] = {
     "HTTP_CONTENT_MD5": lambda body: hashlib.md5(body).digest(),
@@ -37,7 +38,7 @@ PREPARING = "preparing-the-stack"
 _PATIENCE = 60.0
 
 
-class AwsHandler(werkzeug_app.MotoRequestHandler, QuietHandler):
+class AwsHandler(werkzeug_app.MotoRequestHandler, KeepAliveHandler):
     """moto's request handler, without a line on stderr for each request."""
 
 

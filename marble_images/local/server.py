@@ -7,19 +7,10 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
-
+from marble_images.local.connections import KeepAliveHandler, KeepAliveServer
 from marble_images.local.layout import LOOPBACK
 
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
-
-class QuietHandler(WSGIRequestHandler):
-    """The usual handler without a line on stderr for each request: the request log has them."""
-
-    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        if type == "error" and not message.startswith(("code ", "Request timed out")):
-            super().log(type, message, *args)
 
 
 class LoopbackServer:
@@ -36,12 +27,12 @@ class LoopbackServer:
     """
 
     def __init__(
-        self, app: WSGIApp, port: int | None = None, handler: type[WSGIRequestHandler] = QuietHandler
+        self, app: WSGIApp, port: int | None = None, handler: type[KeepAliveHandler] = KeepAliveHandler
     ) -> None:
         self._app = app
         self._handler = handler
         self._lock = threading.Lock()
-        self._server: BaseWSGIServer | None = None
+        self._server: KeepAliveServer | None = None
         self._reopening: threading.Timer | None = None
         listener = _listen(port)
         self.port: int = listener.getsockname()[1]
@@ -85,13 +76,8 @@ class LoopbackServer:
 
     def _serve(self, listener: socket.socket) -> None:
         with listener:
-            self._server = make_server(
-                LOOPBACK,
-                self.port,
-                self._app,
-                threaded=True,
-                request_handler=self._handler,
-                fd=listener.fileno(),
+            self._server = KeepAliveServer(
+                LOOPBACK, self.port, self._app, self._handler, fd=listener.fileno()
             )
         threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name=f"serve-{self.port}", daemon=True
