@@ -140,7 +140,9 @@ def pyramid_metadata(
     }
 
 
-def upload_metadata(*, upload: str, size: int, crc32: str, md5: str, etag: str) -> dict[str, str]:
+def upload_metadata(
+    *, upload: str, size: int, crc32: str, md5: str | None = None, etag: str | None = None
+) -> dict[str, str]:
     """What every object says of its own bytes, so that a later HEAD can tell whether it holds them.
 
     Parameters
@@ -148,7 +150,8 @@ def upload_metadata(*, upload: str, size: int, crc32: str, md5: str, etag: str) 
     upload
         Names the upload.
     size, crc32, md5
-        Of the bytes: their number, base64 of the CRC-32, hexadecimal MD5.
+        Of the bytes: their number, base64 of the CRC-32, hexadecimal MD5. The last may be left out for a
+        server that keeps the second.
     etag
         The ETag that S3 gives to the bytes as they are sent. Of one PUT it is their MD5; of N parts it is
         the MD5 of the parts' MD5s, a hyphen and N (AWS: "Checking object integrity", on ETags).
@@ -157,8 +160,8 @@ def upload_metadata(*, upload: str, size: int, crc32: str, md5: str, etag: str) 
         f"{PREFIX}upload": upload,
         f"{PREFIX}bytes": str(size),
         f"{PREFIX}crc32": crc32,
-        f"{PREFIX}md5": md5,
-        **({f"{PREFIX}etag": etag} if etag != md5 else {}),
+        **({f"{PREFIX}md5": md5} if md5 else {}),
+        **({f"{PREFIX}etag": etag} if etag and etag != md5 else {}),
     }
 
 

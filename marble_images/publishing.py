@@ -98,6 +98,7 @@ class ImageBucket:
         self._multipart_bytes = multipart_bytes
         self._part_bytes = part_bytes
         self._seen = threading.Event()
+        self._keeps_crc32 = threading.Event()
         self._read_back: dict[tuple[str, str, str], str] = {}
 
     def uri(self, key: str) -> str:
@@ -242,6 +243,8 @@ class ImageBucket:
     def _published(self, key: str, found: HeadObjectOutputTypeDef) -> Published:
         whole = found.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
         crc32 = found.get("ChecksumCRC32")
+        if crc32:
+            self._keeps_crc32.set()
         return Published(
             key=key,
             uri=self.uri(key),
@@ -280,28 +283,34 @@ class ImageBucket:
         return self._read_back[upload]
 
     def _checksums(self, path: Path) -> _Checksums:
-        """The checksums of a file as it will be sent, read once."""
-        size = crc32 = 0
-        whole, part, parts = _md5(), _md5(), list[bytes]()
+        """The checksums of a file as it will be sent.
+
+        MD5 takes longer than all others together, and tells nothing once the bucket has shown that it keeps
+        CRC-32: should it not have done so for this object, that one is read back.
+        """
         try:
-            in_parts = path.stat().st_size >= self._multipart_bytes
-            for chunk in _chunks(path, self._part_bytes):
-                crc32 = zlib.crc32(chunk, crc32)
-                whole.update(chunk)
-                size += len(chunk)
-                if not in_parts:
-                    continue
-                part.update(chunk)
-                if size % self._part_bytes == 0:
-                    parts.append(part.digest())
-                    part = _md5()
+            sums = _Checksums(path.stat().st_size, _base64(_crc32(_chunks(path, self._part_bytes))))
+            return sums if self._keeps_crc32.is_set() else self._with_md5(sums, path)
         except OSError as error:
             raise PublishError("the file to publish could not be read", detail=str(error)) from None
+
+    def _with_md5(self, sums: _Checksums, path: Path) -> _Checksums:
+        whole, part, parts, size = _md5(), _md5(), list[bytes](), 0
+        in_parts = sums.size >= self._multipart_bytes
+        for chunk in _chunks(path, self._part_bytes):
+            whole.update(chunk)
+            size += len(chunk)
+            if not in_parts:
+                continue
+            part.update(chunk)
+            if size % self._part_bytes == 0:
+                parts.append(part.digest())
+                part = _md5()
         etag = whole.hexdigest()
         if in_parts:
             parts += [part.digest()] if size % self._part_bytes else []
             etag = f"{_md5(b''.join(parts)).hexdigest()}-{len(parts)}"
-        return _Checksums(size, _base64(crc32), whole.hexdigest(), etag)
+        return replace(sums, md5=whole.hexdigest(), etag=etag)
 
     def _check_bucket(self) -> None:
         # A HEAD gives the same 404 for a missing object and for a missing bucket.
@@ -326,8 +335,8 @@ class _Checksums:
 
     size: int
     crc32: str
-    md5: str
-    etag: str
+    md5: str | None = None
+    etag: str | None = None
 
 
 _md5 = partial(hashlib.md5, usedforsecurity=False)

@@ -108,6 +108,23 @@ class TestPublish:
         publish(odd, pyramid)
         assert "GET a/b.tif" in server.seen
 
+    @pytest.mark.parametrize("corrupt", [False, True])
+    def test_a_server_that_ceases_to_keep_checksums_is_read_back(
+        self, server: S3Server, odd: ImageBucket, pyramid: Path, corrupt: bool
+    ) -> None:
+        publish(odd, pyramid)
+        assert "marble-md5" not in publish(odd, pyramid).metadata
+        server.checksums = False
+        if corrupt:
+            server.mangle = lambda stored: replace(
+                stored, body=stored.body[:-1] + bytes([stored.body[-1] ^ 1])
+            )
+            with pytest.raises(PublishError, match="holds other bytes"):
+                publish(odd, pyramid)
+        else:
+            publish(odd, pyramid)
+        assert "GET a/b.tif" in server.seen
+
     @pytest.mark.parametrize("checksums", [True, False])
     @pytest.mark.parametrize("size", [5 * 2**20, 5 * 2**20 + 1, 10 * 2**20, 11 * 2**20 + 7])
     def test_an_upload_in_parts_is_known_to_be_whole_by_what_the_server_keeps(

@@ -91,7 +91,6 @@ class FileSink:
         self.size = 0
         self.crc32 = 0
         self._sha256 = hashlib.sha256()
-        self._md5 = hashlib.md5(usedforsecurity=False)
         self._size_known = False
         self._next_look = 0
 
@@ -100,10 +99,19 @@ class FileSink:
         """Hexadecimal SHA-256 of what was written."""
         return self._sha256.hexdigest()
 
-    @property
     def md5(self) -> str:
-        """Hexadecimal MD5 of what was written."""
-        return self._md5.hexdigest()
+        """Hexadecimal MD5 of what was written, read again: it costs more than all the rest, and few ask.
+
+        Raises
+        ------
+        NoDiskSpace
+            The file cannot be read.
+        """
+        digest = hashlib.md5(usedforsecurity=False)
+        with _disk_errors(), self.path.open("rb") as content:
+            while chunk := content.read(CHUNK):
+                digest.update(chunk)
+        return digest.hexdigest()
 
     def expect(self, total: int | None) -> None:
         """Make sure that a file of ``total`` bytes (``None``: not known) may be written.
@@ -138,7 +146,6 @@ class FileSink:
         self.size += len(chunk)
         self.crc32 = zlib.crc32(chunk, self.crc32)
         self._sha256.update(chunk)
-        self._md5.update(chunk)
         self._budget.spend(self, len(chunk))
 
     def restart(self) -> None:

@@ -169,16 +169,21 @@ class HttpDownload:
             self._sink.write(chunk)
 
     def _check(self, host: str) -> None:
-        stated = header_md5(self._whole)
-        if stated is not None and stated != self._sink.md5:
-            raise _mismatch(f"{host} says that the file's MD5 is {stated}, but it is {self._sink.md5}")
+        self._compare(header_md5(self._whole), f"{host} says")
         encoding = self._whole.get("Content-Encoding", "identity").strip().lower()
         if encoding in _GZIP:
             self._unpack(host)
         elif encoding not in ("identity", ""):
             raise SourceError(f"{host} sent the file encoded as {encoding}, which was not asked for")
-        if self._md5 is not None and self._md5 != self._sink.md5:
-            raise _mismatch(f"the record says that the file's MD5 is {self._md5}, but it is {self._sink.md5}")
+        self._compare(self._md5, "the record says")
+
+    def _compare(self, stated: str | None, who_says: str) -> None:
+        if stated is None:
+            return
+        found = self._sink.md5()
+        if found != stated:
+            reason = f"{who_says} that the file's MD5 is {stated}, but it is {found}"
+            raise TryAgain(SourceChecksumMismatch(reason), Why.MISMATCH)
 
     def _unpack(self, host: str) -> None:
         try:
@@ -187,10 +192,6 @@ class HttpDownload:
             raise TryAgain(
                 SourceIncomplete(f"{host} sent packed data that is cut or damaged", detail=type(err).__name__)
             ) from None
-
-
-def _mismatch(reason: str) -> TryAgain:
-    return TryAgain(SourceChecksumMismatch(reason), Why.MISMATCH)
 
 
 def _content_length(answer: Answer) -> int | None:

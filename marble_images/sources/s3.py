@@ -181,9 +181,13 @@ class S3Download:
             raise TryAgain(
                 SourceIncomplete(f"S3 sent {self._sink.size:,} bytes of {self.address}, not {size:,}")
             )
-        stated = etag_md5(answer, self._bucket)
-        if stated is not None and stated != self._sink.md5:
-            raise self._mismatch("that is its ETag", f"ETag {stated}, MD5 {self._sink.md5}")
+        if not self._agrees(answer):
+            self._compare(etag_md5(answer, self._bucket), "that is its ETag", "ETag")
+        self._compare(self._md5, "in the record", "MD5")
+
+    def _agrees(self, answer: GetObjectOutputTypeDef) -> bool:
+        """Whether S3 keeps a checksum of the whole object, which must then be that of what came."""
+        found = False
         for name, got in (
             ("ChecksumSHA256", bytes.fromhex(self._sink.sha256)),
             ("ChecksumCRC32", self._sink.crc32.to_bytes(4, "big")),
@@ -192,8 +196,15 @@ class S3Download:
             told = _full_object_checksum(answer, name)
             if told is not None and told != base64.b64encode(got).decode():
                 raise self._mismatch("of S3", f"{name} {told}")
-        if self._md5 is not None and self._md5 != self._sink.md5:
-            raise self._mismatch("in the record", f"MD5 {self._md5}, but it is {self._sink.md5}")
+            found = found or told is not None
+        return found
+
+    def _compare(self, stated: str | None, which: str, name: str) -> None:
+        if stated is None:
+            return
+        found = self._sink.md5()
+        if found != stated:
+            raise self._mismatch(which, f"{name} {stated}, MD5 {found}")
 
     def _mismatch(self, which: str, detail: str) -> TryAgain:
         reason = f"the bytes of {self.address} are not those of the checksum {which}"

@@ -133,7 +133,7 @@ def test_a_sink_that_starts_again_forgets_everything(tmp_path: Path) -> None:
     sink.close()
     assert sink.path.read_bytes() == b"right"
     assert sink.size == 5
-    assert sink.md5 == "7c4f29407893c334a6cb7a87bf045c0d"
+    assert sink.md5() == "7c4f29407893c334a6cb7a87bf045c0d"
 
 
 def test_a_sink_refuses_the_byte_beyond_its_limit(tmp_path: Path) -> None:
