@@ -309,6 +309,8 @@ class FilePipeline:
             box=self._box(record),
             max_pixels=self._options.max_pixels,
             source_sha256=source.sha256,
+            # The work folder ends with the run.
+            durable=False,
         )
         with clock.phase("wait and convert"):
             pyramid = self._services.pool.convert(source.path, target, options)

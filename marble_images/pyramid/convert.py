@@ -108,7 +108,11 @@ def make_pyramid(source: Path, target: Path, options: ConvertOptions | None = No
             seconds={"convert": converted - started, "validate": validated - converted},
             thumbnail=_jpeg(reference),
         )
-        _move(part, target)
+        if options.durable:
+            _settle(part)
+        part.replace(target)
+        if options.durable:
+            _settle(target.parent)
         return pyramid
     finally:
         part.unlink(missing_ok=True)
@@ -234,17 +238,15 @@ def _jpeg(reference: npt.NDArray[np.uint8]) -> bytes:
     return bytes(tagged.jpegsave_buffer(Q=_THUMBNAIL_QUALITY))
 
 
-def _move(part: Path, target: Path) -> None:
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(target)
-    # So that the new name too outlives a power cut; not every file system can do this to a folder.
-    with contextlib.suppress(OSError):
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+def _settle(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on the disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        # Not every file system can do this to a folder.
+        with contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext():
+            os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def sha256_of(path: Path) -> str:

@@ -48,6 +48,9 @@ class ConvertOptions:
         Hexadecimal SHA-256 of the source if it is known; computed otherwise. Written into the pyramid.
     dpi
         Resolution at which the page of a PDF is rendered; every pyramid says 300.
+    durable
+        Whether the pyramid outlives a power cut once it is there. Waiting for the disk takes as long as a
+        tenth of the conversion, which a folder that does not outlive the machine either need not pay.
     """
 
     profile: str = "deflate"
@@ -57,6 +60,7 @@ class ConvertOptions:
     max_pages: int = 500
     source_sha256: str | None = None
     dpi: float = 300.0
+    durable: bool = True
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import gzip
 import hashlib
 import shutil
@@ -89,7 +90,6 @@ class FileSink:
 
     def _start(self) -> None:
         self.size = 0
-        self.crc32 = 0
         self._sha256 = hashlib.sha256()
         self._size_known = False
         self._next_look = 0
@@ -100,7 +100,7 @@ class FileSink:
         return self._sha256.hexdigest()
 
     def md5(self) -> str:
-        """Hexadecimal MD5 of what was written, read again: it costs more than all the rest, and few ask.
+        """Hexadecimal MD5 of what was written, read again: it takes long, and few ask.
 
         Raises
         ------
@@ -108,10 +108,24 @@ class FileSink:
             The file cannot be read.
         """
         digest = hashlib.md5(usedforsecurity=False)
+        for chunk in self._content():
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    def crc32(self) -> int:
+        """CRC-32 of what was written, read again.
+
+        Raises
+        ------
+        NoDiskSpace
+            The file cannot be read.
+        """
+        return functools.reduce(lambda value, chunk: zlib.crc32(chunk, value), self._content(), 0)
+
+    def _content(self) -> Iterator[bytes]:
         with _disk_errors(), self.path.open("rb") as content:
             while chunk := content.read(CHUNK):
-                digest.update(chunk)
-        return digest.hexdigest()
+                yield chunk
 
     def expect(self, total: int | None) -> None:
         """Make sure that a file of ``total`` bytes (``None``: not known) may be written.
@@ -144,7 +158,6 @@ class FileSink:
             while rest:
                 rest = rest[self._file.write(rest) :]
         self.size += len(chunk)
-        self.crc32 = zlib.crc32(chunk, self.crc32)
         self._sha256.update(chunk)
         self._budget.spend(self, len(chunk))
 
