@@ -141,6 +141,7 @@ class _Answer:
         self._handler = handler
         self._status = ""
         self._headers: list[tuple[str, str]] = []
+        self._bare = False
         self._chunked = False
         self._due: int | None = None
         self._sent = 0
@@ -157,8 +158,8 @@ class _Answer:
         """Send a block, after the headers if it is the first."""
         if not self.begun:
             self._begin()
-        self._sent += len(block)
-        if block:
+        if block and not self._bare:
+            self._sent += len(block)
             self._handler.wfile.write(b"%x\r\n%b\r\n" % (len(block), block) if self._chunked else block)
         self._handler.wfile.flush()
 
@@ -176,8 +177,8 @@ class _Answer:
         code, _, phrase = self._status.partition(" ")
         names = {name.lower(): value for name, value in self._headers}
         # RFC 9110, 6.4.1: these have no content, whatever their headers say.
-        bare = self._handler.command == "HEAD" or code in ("204", "304")
-        self._due = 0 if bare else int(names["content-length"]) if "content-length" in names else None
+        self._bare = self._handler.command == "HEAD" or code in ("204", "304")
+        self._due = 0 if self._bare else int(names["content-length"]) if "content-length" in names else None
         self._chunked = self._due is None and self._handler.request_version == "HTTP/1.1"
         self._handler.send_response(int(code), phrase)
         for name, value in self._headers:
