@@ -1,7 +1,7 @@
-"""Reads the tiles of a pyramid without libtiff or libvips: the validator's own decoders.
+"""Reads the tiles of a pyramid for the validator, from the stored bytes straight to a decoder.
 
-A reader that shares the writer's library shares its mistakes, and libtiff gives black for what it cannot
-decode. Here the stored bytes of each tile go straight to a decoder that fails on damage.
+Not through tifffile, which laid them out, as a reader that shares the writer's code shares its mistakes; nor
+through libtiff, which gives black for what it cannot decode. These decoders fail on damage.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Proves that a written file is a valid pyramid, as ``docs/valid-pyramid.md`` defines it.
 
-Nothing here uses libvips or libtiff, which wrote the file: tags are read by `tiff_tags`, tiles by `tiles`.
+Nothing here uses what made the picture or the file: tags are read by `tiff_tags`, tiles by `tiles`.
 """
 
 from __future__ import annotations
