@@ -39,7 +39,7 @@ _PATIENCE = 60.0
 
 
 class AwsHandler(werkzeug_app.MotoRequestHandler, KeepAliveHandler):
-    """moto's request handler, without a line on stderr for each request."""
+    """moto's request handler, on connections that stay open."""
 
 
 class _AnyCharacter(RegexConverter):

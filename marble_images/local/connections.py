@@ -7,16 +7,15 @@ it lay idle would look well here, and the time to connect would be measured with
 from __future__ import annotations
 
 import contextlib
-import io
 import socket
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
-from werkzeug.wsgi import LimitedStream
+from werkzeug.wsgi import ClosingIterator, get_input_stream
 
 _BLOCK = 2**16
 _MOST_LEFT_OVER = 1024  # blocks
@@ -39,7 +38,9 @@ class KeepAliveHandler(WSGIRequestHandler):
     def run_wsgi(self) -> None:
         """Answer the request that was read, and find out whether another may follow."""
         self.environ = environ = self.make_environ()
-        body = _body_of(environ)
+        # It ends where the request does, for whoever reads it.
+        environ["wsgi.input"] = body = get_input_stream(environ)
+        environ["wsgi.input_terminated"] = True
         if not (self._answered(environ) and _drained(body)):
             self.close_connection = True
 
@@ -47,7 +48,7 @@ class KeepAliveHandler(WSGIRequestHandler):
         """Let the application answer; whether it did so in full."""
         answer = _Answer(self)
         try:
-            with _closed_after(self.server.app(environ, answer.start)) as blocks:
+            with contextlib.closing(ClosingIterator(self.server.app(environ, answer.start))) as blocks:
                 for block in blocks:
                     answer.write(block)
             return answer.end()
@@ -94,26 +95,6 @@ class KeepAliveServer(ThreadedWSGIServer):
             for connection in self._open:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RD)
-
-
-@contextlib.contextmanager
-def _closed_after(blocks: Iterable[bytes]) -> Iterator[Iterable[bytes]]:
-    """Close what an application returned, if it can be, as WSGI asks."""
-    try:
-        yield blocks
-    finally:
-        close = getattr(blocks, "close", None)
-        if close is not None:
-            close()
-
-
-def _body_of(environ: dict[str, Any]) -> Any:
-    """The request's body, which ends where the request does, put into the environment too."""
-    if not environ.get("wsgi.input_terminated"):
-        length = int(environ.get("CONTENT_LENGTH") or 0)
-        environ["wsgi.input"] = LimitedStream(environ["wsgi.input"], length) if length else io.BytesIO()
-        environ["wsgi.input_terminated"] = True
-    return environ["wsgi.input"]
 
 
 def _drained(body: Any) -> bool:

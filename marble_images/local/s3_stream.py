@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
+
+from werkzeug.wsgi import ClosingIterator
 
 from marble_images.local.s3_disk import DiskBuffer, S3Disk
 from marble_images.local.server import WSGIApp
@@ -59,12 +62,9 @@ class _Answer:
         def start(status: str, headers: list[tuple[str, str]], *_rest: Any) -> None:
             self.phrase, self.headers = status, [(name.lower(), value) for name, value in headers]
 
-        answered = moto(environ | {"REQUEST_METHOD": "HEAD"}, start)
-        for _ in answered:
-            pass
-        close = getattr(answered, "close", None)
-        if close is not None:
-            close()
+        with closing(ClosingIterator(moto(environ | {"REQUEST_METHOD": "HEAD"}, start))) as answered:
+            for _ in answered:
+                pass
 
     @property
     def status(self) -> int:
