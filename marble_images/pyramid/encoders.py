@@ -8,7 +8,7 @@ the eye. Its packages for Python have no Zstandard.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import imagecodecs
@@ -39,13 +39,12 @@ class Encoder:
     """
 
     encode: Callable[[Pixels], bytes]
-    tags: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, Any]
 
 
 def encoder(profile: Profile, tile: int, bands: int) -> Encoder:
     """The encoder of a profile, for square tiles of a side in pixels and 1 or 3 bands."""
-    made: Encoder = _ENCODERS[profile.name](profile, tile, bands)
-    return made
+    return _ENCODERS[profile.name](profile, tile, bands)
 
 
 def _deflate(_profile: Profile, _tile: int, _bands: int) -> Encoder:
@@ -79,10 +78,11 @@ def _jpeg(profile: Profile, tile: int, bands: int) -> Encoder:
     def whole(pixels: Pixels) -> bytes:
         return bytes(imagecodecs.jpeg8_encode(pixels.squeeze(), level=profile.quality, **options))
 
-    header = _before_scan(whole(np.zeros((tile, tile, bands), np.uint8)))
+    segments = _segments(whole(np.zeros((tile, tile, bands), np.uint8)))
+    header = _START + b"".join(segments)
     # Tables that all tiles share are stored once (TIFF Technical Note 2).
-    tables = _START + b"".join(s for s in _segments(header) if s[:2] in _TABLES) + _END
-    frame = _START + b"".join(s for s in _segments(header) if s[:2] in _FRAMES)
+    tables = _START + b"".join(s for s in segments if s[:2] in _TABLES) + _END
+    frame = _START + b"".join(s for s in segments if s[:2] in _FRAMES)
 
     def encode(pixels: Pixels) -> bytes:
         data = whole(pixels)
@@ -101,14 +101,10 @@ _TABLES = {b"\xff\xdb", b"\xff\xc4"}
 _FRAMES = {bytes([0xFF, marker]) for marker in (0xC0, 0xC1, 0xC2)}
 
 
-def _before_scan(stream: bytes) -> bytes:
-    return _START + b"".join(_segments(stream))
-
-
 def _segments(stream: bytes) -> list[bytes]:
     """The marker segments of a JPEG stream from its start to its scan, without either (ITU-T T.81, B.1.1)."""
     found, at = [], len(_START)
-    while stream[at : at + 2] not in (_SCAN, b""):
+    while stream[at : at + 2] != _SCAN:
         end = at + 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
         found.append(stream[at:end])
         at = end
