@@ -8,19 +8,17 @@ bytes of one with the metadata of the other.
 from __future__ import annotations
 
 import base64
-import hashlib
 import threading
 import uuid
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boto3.s3.transfer import TransferConfig
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
+from marble_images.checksums import chunks_of, crc32_of, new_md5
 from marble_images.errors import PublishError
 from marble_images.object_keys import object_key
 from marble_images.object_metadata import (
@@ -277,7 +275,7 @@ class ImageBucket:
             try:
                 body = self._client.get_object(Bucket=self.bucket, Key=published.key, **same)["Body"]
                 with body:
-                    self._read_back[upload] = _base64(_crc32(body.iter_chunks(_CHUNK_BYTES)))
+                    self._read_back[upload] = _base64(crc32_of(body.iter_chunks(_CHUNK_BYTES)))
             except S3_ERRORS as error:
                 raise self._failure(error) from None
         return self._read_back[upload]
@@ -289,13 +287,13 @@ class ImageBucket:
         CRC-32: should it not have done so for this object, that one is read back.
         """
         try:
-            sums = _Checksums(path.stat().st_size, _base64(_crc32(_chunks(path, self._part_bytes))))
+            sums = _Checksums(path.stat().st_size, _base64(crc32_of(chunks_of(path))))
             return sums if self._keeps_crc32.is_set() else self._with_md5(sums, path)
         except OSError as error:
             raise PublishError("the file to publish could not be read", detail=str(error)) from None
 
     def _with_md5(self, sums: _Checksums, path: Path) -> _Checksums:
-        whole, part, parts, size = _md5(), _md5(), list[bytes](), 0
+        whole, part, parts, size = new_md5(), new_md5(), list[bytes](), 0
         in_parts = sums.size >= self._multipart_bytes
         for chunk in _chunks(path, self._part_bytes):
             whole.update(chunk)
@@ -305,11 +303,11 @@ class ImageBucket:
             part.update(chunk)
             if size % self._part_bytes == 0:
                 parts.append(part.digest())
-                part = _md5()
+                part = new_md5()
         etag = whole.hexdigest()
         if in_parts:
             parts += [part.digest()] if size % self._part_bytes else []
-            etag = f"{_md5(b''.join(parts)).hexdigest()}-{len(parts)}"
+            etag = f"{new_md5(b''.join(parts)).hexdigest()}-{len(parts)}"
         return replace(sums, md5=whole.hexdigest(), etag=etag)
 
     def _check_bucket(self) -> None:
@@ -339,9 +337,6 @@ class _Checksums:
     etag: str | None = None
 
 
-_md5 = partial(hashlib.md5, usedforsecurity=False)
-
-
 def _chunks(path: Path, part_bytes: int) -> Iterator[bytes]:
     """The bytes of a file, in chunks of which none reaches over the end of a part."""
     left = part_bytes
@@ -349,13 +344,6 @@ def _chunks(path: Path, part_bytes: int) -> Iterator[bytes]:
         while chunk := stream.read(min(_CHUNK_BYTES, left)):
             yield chunk
             left = left - len(chunk) or part_bytes
-
-
-def _crc32(chunks: Iterator[bytes]) -> int:
-    value = 0
-    for chunk in chunks:
-        value = zlib.crc32(chunk, value)
-    return value
 
 
 def _base64(crc32: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from marble_images.checksums import sha256_of
 from marble_images.errors import FileError, InvalidPyramid, PublishError, RecordMissing
 from marble_images.models import ChangedFile, FileReport, Outcome
 from marble_images.object_metadata import Published
@@ -205,7 +205,7 @@ def _validity(problems: Iterable[Problem]) -> Finding:
 
 
 def _held(path: Path, published: Published, made: Made) -> Finding:
-    sha256 = _sha256(path)
+    sha256 = sha256_of(path)
     shown = {
         "content type": (published.content_type, PYRAMID_CONTENT_TYPE),
         "bytes": (path.stat().st_size, made.get("bytes")),
@@ -234,11 +234,3 @@ def _held(path: Path, published: Published, made: Made) -> Finding:
         description,
         {"bytes": published.size, "object": published.uri, "SHA-256": sha256, "ETag": published.etag},
     )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()

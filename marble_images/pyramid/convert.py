@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import tempfile
 import time
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from marble_images import __version__
+from marble_images.checksums import sha256_of
 from marble_images.errors import (
     ConversionOutOfMemory,
     ImageError,
@@ -39,7 +39,6 @@ REFERENCE_SIDE = 256
 _THUMBNAIL_QUALITY = 75
 # Above this a fitted picture is kept in a temporary file instead of memory.
 _MEMORY_BYTES = 256 * 2**20
-_CHUNK = 2**20
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,9 @@ def make_pyramid(source: Path, target: Path, options: ConvertOptions | None = No
             _settle(part)
         part.replace(target)
         if options.durable:
-            _settle(target.parent)
+            # Not every file system can do this to a folder.
+            with contextlib.suppress(OSError):
+                _settle(target.parent)
         return pyramid
     finally:
         part.unlink(missing_ok=True)
@@ -242,17 +243,6 @@ def _settle(path: Path) -> None:
     """Wait until a file's content, or the names in a folder, are on the disk."""
     opened = os.open(path, os.O_RDONLY)
     try:
-        # Not every file system can do this to a folder.
-        with contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext():
-            os.fsync(opened)
+        os.fsync(opened)
     finally:
         os.close(opened)
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import errno
-import functools
 import gzip
 import hashlib
 import shutil
 import threading
 import uuid
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from marble_images.checksums import CHUNK, chunks_of, crc32_of, md5_of
 from marble_images.errors import NoDiskSpace, SourceTooLarge
 
-CHUNK = 2**20
 _LOOK_EVERY = 64 * 2**20
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -107,10 +105,8 @@ class FileSink:
         NoDiskSpace
             The file cannot be read.
         """
-        digest = hashlib.md5(usedforsecurity=False)
-        for chunk in self._content():
-            digest.update(chunk)
-        return digest.hexdigest()
+        with _disk_errors():
+            return md5_of(self.path)
 
     def crc32(self) -> int:
         """CRC-32 of what was written, read again.
@@ -120,12 +116,8 @@ class FileSink:
         NoDiskSpace
             The file cannot be read.
         """
-        return functools.reduce(lambda value, chunk: zlib.crc32(chunk, value), self._content(), 0)
-
-    def _content(self) -> Iterator[bytes]:
-        with _disk_errors(), self.path.open("rb") as content:
-            while chunk := content.read(CHUNK):
-                yield chunk
+        with _disk_errors():
+            return crc32_of(chunks_of(self.path))
 
     def expect(self, total: int | None) -> None:
         """Make sure that a file of ``total`` bytes (``None``: not known) may be written.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from urllib3.exceptions import HTTPError
 
+from marble_images.checksums import CHUNK
 from marble_images.errors import (
     FileError,
     SourceChecksumMismatch,
@@ -20,7 +21,7 @@ from marble_images.errors import (
 )
 from marble_images.sources.addresses import WebAddress
 from marble_images.sources.deadline import Deadline
-from marble_images.sources.disk import CHUNK, FileSink
+from marble_images.sources.disk import FileSink
 from marble_images.sources.integrity import header_md5
 from marble_images.sources.retry import TryAgain, Why, keep_trying, retry_after
 from marble_images.sources.settings import FetchSettings

@@ -10,8 +10,9 @@ import pytest
 import tifffile
 from PIL import Image
 
+from marble_images.checksums import sha256_of
 from marble_images.errors import CorruptImage, ImageError, ImageTooLarge, TruncatedImage
-from marble_images.pyramid.convert import make_pyramid, sha256_of
+from marble_images.pyramid.convert import make_pyramid
 from marble_images.pyramid.model import COPYRIGHT_BOX, Box, ConvertOptions
 from marble_images.pyramid.profiles import PROFILES, available
 from marble_images_tests.pyramid.cases import CASES, Case
