@@ -68,6 +68,8 @@ class Services(Construct):
         self.code_server = self._code_server()
         self.daemon = self._daemon()
         self.webserver = self._webserver()
+        # Both would create Dagster's tables in a new database, and Dagster lets the second of them die.
+        self.webserver.node.add_dependency(self.daemon)
 
     def _run_definition(self) -> ecs.FargateTaskDefinition:
         size = self._deployment.run

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,21 @@ class Synthesis:
             (name, found) for name, found in self.resources(kind).items() if name.startswith(start)
         ]
         return name, properties
+
+    def start_order(self, kind: str) -> list[set[str]]:
+        """The resources of one type in CloudFormation's order; those that it makes at once together."""
+        names = set(self.resources(kind))
+        resources = self.template["Resources"]
+        order = TopologicalSorter(
+            {name: names.intersection(resources[name].get("DependsOn", ())) for name in names}
+        )
+        order.prepare()
+        together = []
+        while order.is_active():
+            ready = order.get_ready()
+            together.append({*ready})
+            order.done(*ready)
+        return together
 
 
 def synthesize(config: Path, folder: Path) -> Synthesis:

@@ -253,6 +253,13 @@ class TestTasks:
         assert daemon["DeploymentConfiguration"]["MaximumPercent"] == 100
         assert daemon["DeploymentConfiguration"]["MinimumHealthyPercent"] == 0
 
+    def test_the_daemon_is_up_before_the_web_server_so_that_one_of_them_makes_the_tables(
+        self, example: Synthesis
+    ) -> None:
+        (first, second) = example.start_order("AWS::ECS::Service")
+        assert {name.removeprefix("Services")[:6] for name in first} == {"CodeSe", "Daemon"}
+        assert {name.removeprefix("Services")[:6] for name in second} == {"Webser"}
+
     def test_a_version_that_does_not_come_up_is_taken_back(self, assertions: Template) -> None:
         breaker = {"DeploymentCircuitBreaker": {"Enable": True, "Rollback": True}}
         assertions.all_resources_properties("AWS::ECS::Service", {"DeploymentConfiguration": breaker})

@@ -52,8 +52,6 @@ DEPLOYMENT = {
 _PLACES = ("AWS_ENDPOINT_URL", "AWS_EC2_METADATA_DISABLED", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
 _HOSTS = ("ALLOWED_SOURCE_HOSTS", "ALLOWED_SOURCE_PORTS", "CURATE_HOST", "GOOGLE_DRIVE_API_URL")
 
-_SERVICES = ("code-server", "daemon", "webserver")
-
 T = TypeVar("T")
 
 
@@ -105,10 +103,12 @@ class Deployed:
     def __enter__(self) -> Deployed:
         self.ecs.__enter__()
         try:
-            for name in _SERVICES:
-                self.ecs.run_service(self._definitions[name])
-            for name in _SERVICES:
-                until(f"{name} is healthy", lambda name=name: self.healthy(name))  # type: ignore[misc]
+            for together in self.synthesis.start_order("AWS::ECS::Service"):
+                names = [self._container_of(service) for service in together]
+                for name in names:
+                    self.ecs.run_service(self._definitions[name])
+                for name in names:
+                    until(f"{name} is healthy", lambda name=name: self.healthy(name))  # type: ignore[misc]
         except BaseException:
             self.__exit__()
             raise
@@ -178,6 +178,13 @@ class Deployed:
             arns[container["name"]] = arn
             self._physical.name(logical, arn)
         return arns
+
+    def _container_of(self, service: str) -> str:
+        """The name of the one container of a service of the template."""
+        resources = self.synthesis.template["Resources"]
+        definition = resources[resources[service]["Properties"]["TaskDefinition"]["Ref"]]
+        (container,) = definition["Properties"]["ContainerDefinitions"]
+        return str(container["Name"])
 
     def _place(self, word: str) -> str:
         if word == "/opt/dagster/workspace.yaml":
