@@ -33,7 +33,8 @@ class Encoder:
     Attributes
     ----------
     encode
-        From a whole tile, (height, width, bands), to its bytes.
+        From a tile's part of the picture, (at most tile, at most tile, bands), to the bytes of a whole tile.
+        What sticks out of the picture repeats its last row and column, which costs next to no bytes.
     tags
         What tifffile is to write of it, by the names of its arguments.
     """
@@ -47,25 +48,25 @@ def encoder(profile: Profile, tile: int, bands: int) -> Encoder:
     return _ENCODERS[profile.name](profile, tile, bands)
 
 
-def _deflate(_profile: Profile, _tile: int, _bands: int) -> Encoder:
+def _deflate(_profile: Profile, tile: int, _bands: int) -> Encoder:
     def encode(pixels: Pixels) -> bytes:
-        differences = _differences(pixels)
+        differences = _differences(pixels, tile)
         level = _NOISY_LEVEL if _bits(differences) > _NOISY_BITS else _LEVEL
         return bytes(imagecodecs.deflate_encode(differences.tobytes(), level=level))
 
     return Encoder(encode, {"compression": "adobe_deflate", "predictor": "horizontal"})
 
 
-def _zstd(profile: Profile, _tile: int, _bands: int) -> Encoder:
+def _zstd(profile: Profile, tile: int, _bands: int) -> Encoder:
     def encode(pixels: Pixels) -> bytes:
-        return bytes(imagecodecs.zstd_encode(_differences(pixels).tobytes(), level=profile.level))
+        return bytes(imagecodecs.zstd_encode(_differences(pixels, tile).tobytes(), level=profile.level))
 
     return Encoder(encode, {"compression": "zstd", "predictor": "horizontal"})
 
 
-def _webp(profile: Profile, _tile: int, _bands: int) -> Encoder:
+def _webp(profile: Profile, tile: int, _bands: int) -> Encoder:
     def encode(pixels: Pixels) -> bytes:
-        return bytes(imagecodecs.webp_encode(pixels, level=profile.quality, lossless=False))
+        return bytes(imagecodecs.webp_encode(_whole(pixels, tile), level=profile.quality, lossless=False))
 
     return Encoder(encode, {"compression": "webp"})
 
@@ -76,7 +77,9 @@ def _jpeg(profile: Profile, tile: int, bands: int) -> Encoder:
     )
 
     def whole(pixels: Pixels) -> bytes:
-        return bytes(imagecodecs.jpeg8_encode(pixels.squeeze(), level=profile.quality, **options))
+        pixels = _whole(pixels, tile)
+        stored = pixels if bands == 3 else pixels[:, :, 0]
+        return bytes(imagecodecs.jpeg8_encode(stored, level=profile.quality, **options))
 
     segments = _segments(whole(np.zeros((tile, tile, bands), np.uint8)))
     header = _START + b"".join(segments)
@@ -111,9 +114,23 @@ def _segments(stream: bytes) -> list[bytes]:
     return found
 
 
-def _differences(pixels: Pixels) -> Pixels:
+def _whole(pixels: Pixels, tile: int) -> Pixels:
+    height, width, _ = pixels.shape
+    if (height, width) == (tile, tile):
+        return np.ascontiguousarray(pixels)
+    padded: Pixels = np.pad(pixels, ((0, tile - height), (0, tile - width), (0, 0)), mode="edge")
+    return padded
+
+
+def _differences(pixels: Pixels, tile: int) -> Pixels:
     """The horizontal predictor's: each pixel less the one to its left (TIFF 6.0, section 14)."""
-    differences: Pixels = imagecodecs.delta_encode(pixels, axis=-2)
+    # numpy takes a fifth of imagecodecs' time, and a last column that repeats has no differences.
+    height, width, bands = pixels.shape
+    whole = (height, width) == (tile, tile)
+    differences: Pixels = (np.empty if whole else np.zeros)((tile, tile, bands), np.uint8)
+    differences[:height, 0] = pixels[:, 0]
+    np.subtract(pixels[:, 1:], pixels[:, :-1], out=differences[:height, 1:width])
+    differences[height:] = differences[height - 1]
     return differences
 
 

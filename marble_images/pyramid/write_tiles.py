@@ -105,7 +105,7 @@ class _Tiles:
                 top = number * self._tile // 2
                 self._smaller[top : top + len(half)] = half
             for start in range(0, row.shape[1], self._tile):
-                data = self._encode(_whole(row[:, start : start + self._tile], self._tile))
+                data = self._encode(row[:, start : start + self._tile])
                 self.left -= len(data)
                 if self.left < 0:
                     raise DataTooLarge
@@ -132,11 +132,3 @@ def halved(pixels: Pixels) -> Pixels:
         return np.empty((height // 2, width // 2, bands), np.uint8)
     reduced = Image.fromarray(even if bands == 3 else even[:, :, 0]).reduce(2)
     return np.asarray(reduced).reshape(height // 2, width // 2, bands)
-
-
-def _whole(pixels: Pixels, tile: int) -> Pixels:
-    """A whole tile; what sticks out repeats the last row and column, which costs next to no bytes."""
-    height, width, _ = pixels.shape
-    if (height, width) != (tile, tile):
-        return np.pad(pixels, ((0, tile - height), (0, tile - width), (0, 0)), mode="edge")
-    return np.ascontiguousarray(pixels)
