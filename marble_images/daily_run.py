@@ -26,6 +26,7 @@ from marble_images.days import day_of, is_day
 from marble_images.definitions import defs, s3, state
 from marble_images.errors import MarbleImagesError, QueueRefused, SettingsError, one_line
 from marble_images.interrupts import check_interrupted
+from marble_images.machine import collect_less
 from marble_images.models import ChangedFile, FileReport, Outcome
 from marble_images.pipeline.progress import listening
 from marble_images.pipeline.summary import RunSummary
@@ -145,6 +146,7 @@ def run_day(
     KeyboardInterrupt
         The process was interrupted; what was made stays, and the files that were not done still wait.
     """
+    collect_less()
     settings = Settings.load()
     check_settings(settings)
     day = day or day_of(datetime.now(timezone.utc))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -10,6 +11,19 @@ import psutil
 
 _GROUPS = Path("/proc/self/cgroup")
 _LIMITS = Path("/sys/fs/cgroup")
+
+# Python's own, 700, suit programs that keep little.
+_NEW_OBJECTS = 10_000
+
+
+def collect_less() -> None:
+    """Let Python look for cyclic garbage less often, and only among what is made from now on.
+
+    For a process that ends with its run: walking through all that Dagster and boto3 have loaded, again and
+    again, takes a tenth of its time.
+    """
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])
 
 
 def memory(groups: Path = _GROUPS, limits: Path = _LIMITS) -> int:

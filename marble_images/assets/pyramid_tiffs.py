@@ -20,6 +20,7 @@ from marble_images.assets.pyramid_events import (
 )
 from marble_images.clear_failures import clear_failures
 from marble_images.days import day_of
+from marble_images.machine import collect_less
 from marble_images.models import FileReport, Outcome
 from marble_images.partitions import file_path_of, image_file_partitions, partition_key
 from marble_images.pipeline.one_file import Options, Services
@@ -103,6 +104,7 @@ def make_pyramids(
     fails if any of its files failed, and names them. A run of checks alone downloads the published pyramids
     and looks at them again.
     """
+    collect_less()
     keys = {file_path_of(key): key for key in context.partition_keys}
     with clear_failures(), events_kept_open(context.instance):
         settings = Settings.load()
