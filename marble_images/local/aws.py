@@ -8,6 +8,7 @@ import io
 import threading
 import zlib
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -42,6 +43,15 @@ class AwsHandler(werkzeug_app.MotoRequestHandler, KeepAliveHandler):
     """moto's request handler, on connections that stay open."""
 
 
+class _Dispatcher(werkzeug_app.DomainDispatcherApplication):
+    """moto's dispatcher, which looks through all that moto can stand for once for each host, not request."""
+
+    @lru_cache(maxsize=64)  # noqa: B019 - it lives as long as the process
+    def get_backend_for_host(self, host: str | None) -> Any:
+        """The service that a host stands for."""
+        return super().get_backend_for_host(host)
+
+
 class _AnyCharacter(RegexConverter):
     """moto's routes, for keys with line breaks too: S3 has them, and real records name them."""
 
@@ -61,7 +71,7 @@ def build_app(disk: S3Disk, others_ready: threading.Event) -> WSGIApp:
         Other services than S3 answer once this is set, but to :data:`PREPARING`.
     """
     werkzeug_app.RegexConverter = _AnyCharacter  # type: ignore[attr-defined]
-    moto = werkzeug_app.DomainDispatcherApplication(werkzeug_app.create_backend_app)
+    moto = _Dispatcher(_backend)
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if service_of(environ) != "s3" and not _prepares(environ):
@@ -82,6 +92,13 @@ def build_app(disk: S3Disk, others_ready: threading.Event) -> WSGIApp:
             _sync(disk, environ)
         return answer
 
+    return app
+
+
+def _backend(service: Any) -> Any:
+    app = werkzeug_app.create_backend_app(service)
+    # In the debug mode that moto sets, Flask makes a new class for each request: a third of an answer's time.
+    app.debug = False
     return app
 
 

@@ -23,6 +23,7 @@ from marble_images.local.queue_table import Paging, QueueTable
 from marble_images.local.s3_disk import S3Disk
 from marble_images.local.secrets import StackSecrets, write_private
 from marble_images.local.server import LoopbackServer
+from marble_images.machine import collect_less
 
 _PARENT_CHECK = 0.5
 
@@ -204,6 +205,7 @@ def run(folder: Path, parent: int) -> int:
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     stand_ins = StandIns(folder)
+    collect_less()
     try:
         print("ready", flush=True)  # noqa: T201 - the parent waits for this line
         _wait_for_the_end(sys.stdin, parent)
