@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from pathlib import Path
 
 from marble_images.errors import NotAnImage, UnsafeImage, UnsupportedFormat
@@ -26,6 +27,7 @@ _TAG = re.compile(rb"<(?:!--.*?--|\?[^>]*|!doctype[^>\[]*(?:\[.*?\])?[^>]*|([a-z
 _PNM = re.compile(rb"P[1-6](?:\s+|\s*#[^\r\n]*[\r\n]+)+\d")
 _PAM = re.compile(rb"P7\s+(?:#[^\r\n]*\s+)*(?:WIDTH|HEIGHT|DEPTH|MAXVAL|TUPLTYPE)\b")
 _PFM = re.compile(rb"P[Ff]\s+\d+\s+\d+\s+[-+.\d]")
+_IMT = re.compile(rb"(?:\*[^\n]*\n)*(?:width|height|pixel) \w+\n[^\x0c]*\x0c")
 _XBM = re.compile(rb"\s*(?:/\*.*?\*/\s*)*#define\s+\w*(?:width|height)\s+\d+", re.S)
 
 
@@ -78,7 +80,22 @@ def _refuse_raw(head: bytes, image_format: ImageFormat) -> ImageFormat:
 
 
 def _by_structure(head: bytes) -> ImageFormat | None:
-    for look in (_pdf, _riff, _iso_media, _bmp, _dib, _icon, _pnm, _pcx, _sgi, _fli, _other, _tga):
+    for look in (
+        _pdf,
+        _riff,
+        _iso_media,
+        _bmp,
+        _dib,
+        _icon,
+        _pnm,
+        _pcx,
+        _sgi,
+        _fli,
+        _gbr,
+        _spider,
+        _other,
+        _tga,
+    ):
         found = look(head)
         if found is not None:
             return found
@@ -182,9 +199,34 @@ def _fli(head: bytes) -> ImageFormat | None:
     )
 
 
+def _gbr(head: bytes) -> ImageFormat | None:
+    # The first of GIMP's two kinds of brushes has no magic bytes.
+    if len(head) < 28:
+        return None
+    size, version, width, height, bands = struct.unpack_from(">5I", head)
+    marked = version == 2 and head[20:24] == b"GIMP"
+    old = version == 1 and 20 <= size < HEAD_BYTES and 0 < width < _LARGEST_DIB and 0 < height < _LARGEST_DIB
+    return ImageFormat.GBR if (marked or old) and bands in (1, 4) else None
+
+
+def _spider(head: bytes) -> ImageFormat | None:
+    # A header of floats, of which the counts must be whole numbers that fit each other.
+    if len(head) < 108:
+        return None
+    for order in "<>":
+        values = struct.unpack_from(f"{order}27f", head)
+        slices, rows, form, columns, records, size, record = (values[i] for i in (0, 1, 4, 11, 12, 21, 22))
+        sane = slices == 1 and 1 <= rows < _LARGEST_DIB and 1 <= columns < _LARGEST_DIB
+        if form == 1 and sane and size > 0 and size == records * record:
+            return ImageFormat.SPIDER
+    return None
+
+
 def _other(head: bytes) -> ImageFormat | None:
     if head[2048:2052] == b"PCD_":
         return ImageFormat.PCD
+    if _IMT.match(head):
+        return ImageFormat.IMT
     if head[128:132] == b"DICM":
         raise UnsupportedFormat("DICOM images are not read")
     if head[40:44] == b" EMF" and head[:4] == b"\x01\x00\x00\x00":

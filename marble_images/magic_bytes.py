@@ -39,6 +39,15 @@ class ImageFormat(str, Enum):
     MSP = "MSP"
     PCD = "Kodak Photo CD"
     IM = "IM"
+    IMT = "IM Tools"
+    FITS = "FITS"
+    BLP = "BLP texture"
+    FTEX = "FTEX texture"
+    PIXAR = "Pixar"
+    SPIDER = "SPIDER"
+    GBR = "GIMP brush"
+    MCIDAS = "McIDAS area"
+    XVTHUMB = "XV thumbnail"
 
     def __str__(self) -> str:
         return self.value
@@ -71,6 +80,13 @@ MAGIC: tuple[tuple[bytes, ImageFormat], ...] = (
     (b"LinS", ImageFormat.MSP),
     (b"/* XPM */", ImageFormat.XPM),
     (b"Image type: ", ImageFormat.IM),
+    (b"SIMPLE  =", ImageFormat.FITS),
+    (b"BLP1", ImageFormat.BLP),
+    (b"BLP2", ImageFormat.BLP),
+    (b"FTEX", ImageFormat.FTEX),
+    (b"\x80\xe8\x00\x00", ImageFormat.PIXAR),
+    (b"\x00\x00\x00\x00\x00\x00\x00\x04", ImageFormat.MCIDAS),
+    (b"P7 332", ImageFormat.XVTHUMB),
 )
 
 UNSUPPORTED: tuple[tuple[bytes, str], ...] = (
@@ -89,7 +105,6 @@ UNSUPPORTED: tuple[tuple[bytes, str], ...] = (
     (b"\x80\x2a\x5f\xd7", "Cineon"),
     (b"\xd7\xcd\xc6\x9a", "Windows metafile (WMF)"),
     (b"\x01\x00\x09\x00", "Windows metafile (WMF)"),
-    (b"SIMPLE  =", "FITS"),
     (b"\x89HDF\r\n\x1a\n", "HDF5"),
     (b"\x0e\x03\x13\x01", "HDF4"),
     (b"CDF\x01", "NetCDF"),
@@ -107,10 +122,6 @@ UNSUPPORTED: tuple[tuple[bytes, str], ...] = (
     (b"\xb6\xa6\xf2\x08", "VIPS"),
     (b"id=ImageMagick", "MIFF"),
     (b"farbfeld", "farbfeld"),
-    (b"BLP1", "BLP texture"),
-    (b"BLP2", "BLP texture"),
-    (b"FTEX", "FTEX texture"),
-    (b"P7 332", "XV thumbnail"),
     (b"II\x1a\x00\x00\x00HEAPCCDR", "Canon camera raw"),
     (b"\x00MRM", "Minolta camera raw"),
 )

@@ -44,6 +44,14 @@ _PILLOW_NAMES = {
     ImageFormat.MSP: ("MSP",),
     ImageFormat.PCD: ("PCD",),
     ImageFormat.IM: ("IM",),
+    ImageFormat.IMT: ("IMT",),
+    ImageFormat.BLP: ("BLP",),
+    ImageFormat.FTEX: ("FTEX",),
+    ImageFormat.PIXAR: ("PIXAR",),
+    ImageFormat.SPIDER: ("SPIDER",),
+    ImageFormat.GBR: ("GBR",),
+    ImageFormat.MCIDAS: ("MCIDAS",),
+    ImageFormat.XVTHUMB: ("XVTHUMB",),
     ImageFormat.PNG: ("PNG",),
     ImageFormat.GIF: ("GIF",),
     ImageFormat.WEBP: ("WEBP",),
@@ -56,7 +64,9 @@ _PILLOW_NAMES = {
 _BOUNDED = {
     *(ImageFormat.BMP, ImageFormat.PNM, ImageFormat.PCX, ImageFormat.DCX, ImageFormat.SGI, ImageFormat.SUN),
     *(ImageFormat.TGA, ImageFormat.QOI, ImageFormat.DDS, ImageFormat.XBM, ImageFormat.XPM, ImageFormat.FLI),
-    *(ImageFormat.MSP, ImageFormat.PCD, ImageFormat.IM, ImageFormat.PSD),
+    *(ImageFormat.MSP, ImageFormat.PCD, ImageFormat.IM, ImageFormat.PSD, ImageFormat.IMT, ImageFormat.BLP),
+    *(ImageFormat.FTEX, ImageFormat.PIXAR, ImageFormat.SPIDER, ImageFormat.GBR, ImageFormat.MCIDAS),
+    ImageFormat.XVTHUMB,
 }
 _PIXELS_PER_BYTE = 1024
 _MOST_LEVELS = 5
@@ -88,7 +98,9 @@ def read_pillow(path: Path, image_format: ImageFormat, options: ConvertOptions) 
             warnings.simplefilter("ignore")
             return _read_pillow(path, image_format, options)
     except UnidentifiedImageError as problem:
-        raise CorruptImage(f"the {image_format} file is damaged", detail=str(problem)) from problem
+        raise CorruptImage(
+            f"the header of the {image_format} file cannot be read", detail=str(problem)
+        ) from problem
     except NotImplementedError as problem:
         raise UnsupportedFormat(
             f"{image_format} images of this kind are not read", detail=str(problem)

@@ -10,6 +10,7 @@ from marble_images.formats import ImageFormat
 from marble_images.pyramid import (
     decode_bmp,
     decode_codecs,
+    decode_fits,
     decode_jpeg,
     decode_jpegxl,
     decode_psd,
@@ -35,7 +36,8 @@ _ONLY_PILLOW = (
     *(ImageFormat.ICO, ImageFormat.CUR, ImageFormat.ICNS),
     *(ImageFormat.PCX, ImageFormat.DCX, ImageFormat.SGI, ImageFormat.SUN, ImageFormat.TGA, ImageFormat.QOI),
     *(ImageFormat.DDS, ImageFormat.XBM, ImageFormat.XPM, ImageFormat.FLI, ImageFormat.MSP, ImageFormat.PCD),
-    *(ImageFormat.IM, ImageFormat.JPEG2000),
+    *(ImageFormat.IM, ImageFormat.IMT, ImageFormat.BLP, ImageFormat.FTEX, ImageFormat.PIXAR),
+    *(ImageFormat.SPIDER, ImageFormat.GBR, ImageFormat.MCIDAS, ImageFormat.XVTHUMB, ImageFormat.JPEG2000),
 )
 
 READERS: Mapping[ImageFormat, tuple[Reader, ...]] = {
@@ -43,6 +45,7 @@ READERS: Mapping[ImageFormat, tuple[Reader, ...]] = {
     ImageFormat.JPEGLS: (decode_codecs.read_unusual_jpeg,),
     ImageFormat.JPEGXL: (_first(decode_jpegxl.read),),
     ImageFormat.RADIANCE: (_first(decode_codecs.read_radiance),),
+    ImageFormat.FITS: (_first(decode_fits.read),),
     ImageFormat.BMP: (_PILLOW, decode_bmp.read_masked),
     ImageFormat.PNM: (_PILLOW, decode_codecs.read_netpbm),
     ImageFormat.PDF: (_first(pdf.read),),

@@ -146,6 +146,39 @@ def _sun(path: Path) -> None:
     path.write_bytes(header + rgb()[:, :, ::-1].tobytes())
 
 
+def _fits(array: Array, bits: int, *cards: str) -> bytes:
+    """A FITS file of an array of shape (height, width) or (planes, height, width)."""
+    axes = [f"NAXIS{i} = {side}" for i, side in enumerate(array.shape[::-1], 1)]
+    names = ["SIMPLE = T", f"BITPIX = {bits}", f"NAXIS = {array.ndim}", *axes, *cards]
+    lines = [f"{name:8}= {value:>20} / as usual" for name, value in (card.split(" = ") for card in names)]
+    header = "".join(line.ljust(80) for line in [*lines, "END"])
+    data = array[..., ::-1, :].tobytes()
+    return header.ljust(-(-len(header) // 2880) * 2880).encode() + data.ljust(-(-len(data) // 2880) * 2880)
+
+
+def _pixar() -> bytes:
+    header = bytearray(1024)
+    struct.pack_into("<4s412x2H", header, 0, b"\x80\xe8\x00\x00", 64, 96)
+    struct.pack_into("<2H", header, 424, 14, 2)
+    return bytes(header) + rgb().tobytes()
+
+
+def _mcidas() -> bytes:
+    words = [0, 4, *[0] * 6, 64, 96, 1, 0, 0, 1, *[0] * 19, 256, *[0] * 30]
+    return struct.pack(">64i", *words) + grey().tobytes()
+
+
+_FTEX_HEADER = struct.pack("<4sI4i", b"FTEX", 1, 96, 64, 1, 1)
+
+
+def _xv_thumbnail() -> tuple[bytes, Array]:
+    """A file of 3, 3 and 2 bits of red, green and blue, and what it shows."""
+    red, green, blue = (rgb()[:, :, i].astype(int) >> shift for i, shift in ((0, 5), (1, 5), (2, 6)))
+    header = b"P7 332\n#IMGINFO:96x64\n#END_OF_COMMENTS\n96 64 255\n"
+    truth = np.dstack([red * 255 // 7, green * 255 // 7, blue * 255 // 3]).astype(np.uint8)
+    return header + (red << 5 | green << 2 | blue).astype(np.uint8).tobytes(), truth
+
+
 def _white_is_zero(array: Array, bits: int) -> Array:
     return (2**bits - 1 - array.astype(np.int64)).astype(array.dtype)
 
@@ -220,6 +253,28 @@ _OTHERS = [
     Case("sun raster", "ras", _sun, rgb()),
     Case("qoi", "qoi", raw(imagecodecs.qoi_encode(rgb())), rgb()),
     Case("dds", "dds", pillow(rgb(), "DDS"), rgb()),
+]  # fmt: skip
+
+_RARE = [
+    Case("fits", "fits", raw(_fits(grey(), 8)), grey()),
+    Case("fits 16 bits", "fits", raw(_fits((grey().astype(np.int32) * 257 - 32768).astype(">i2"), 16,
+         "BZERO = 32768", "BSCALE = 1.0")), grey()),
+    Case("fits float", "fits", raw(_fits((grey() / 255).astype(">f4"), -32)), grey()),
+    Case("fits scaled", "fits", raw(_fits(255 - grey(), 8, "BZERO = 255", "BSCALE = -1.0")), grey()),
+    Case("fits colours", "fits", raw(_fits(np.moveaxis(rgb(), 2, 0), 8)), rgb()),
+    Case("fits stack", "fits", raw(_fits(np.stack([grey(), 255 - grey()]), 8)), grey()),
+    Case("fits picture in an extension", "fits", raw(
+        _fits(np.zeros((0, 0), np.uint8), 8) + _fits(grey(), 8).replace(
+            b"SIMPLE  =                    T", b"XTENSION= 'IMAGE   '          ")), grey()),
+    Case("spider", "spi", pillow(grey().astype(np.float32), "SPIDER"), grey()),
+    Case("pixar", "pxr", raw(_pixar()), rgb()),
+    Case("mcidas", "ara", raw(_mcidas()), grey()),
+    Case("imt", "imt", raw(b"*a comment\nwidth 96\nheight 64\npixel n8\n\x0c" + grey().tobytes()), grey()),
+    Case("gbr", "gbr", raw(struct.pack(">5I4sI8s", 36, 2, 96, 64, 4, b"GIMP", 10, b"a brush\0")
+         + _rgba().tobytes()), _WHITE_RGBA),
+    Case("blp", "blp", lambda p: Image.fromarray(rgb()).quantize(24).save(p, "BLP"), _PALETTE_TRUTH),
+    Case("ftex", "ftu", raw(_FTEX_HEADER + struct.pack("<3i", 1, 32, 96 * 64 * 3) + rgb().tobytes()), rgb()),
+    Case("xvthumb", "p7", raw(_xv_thumbnail()[0]), _xv_thumbnail()[1]),
 ]  # fmt: skip
 
 _TIFFS = [
@@ -311,4 +366,4 @@ _TIFFS = [
     Case("tiff pyramid, smallest first", "tif", _smallest_first, rgb()),
 ]  # fmt: skip
 
-CASES: dict[str, Case] = {case.name: case for case in (*_JPEGS, *_OTHERS, *_TIFFS)}
+CASES: dict[str, Case] = {case.name: case for case in (*_JPEGS, *_OTHERS, *_RARE, *_TIFFS)}
