@@ -15,7 +15,7 @@ from marble_images.errors import CorruptImage, UnsupportedFormat
 from marble_images.formats import ImageFormat
 from marble_images.pyramid.arrays import Array, to_unsigned, to_vips
 from marble_images.pyramid.decode import DECODER_ERRORS, Alpha, Picture, Space, check_size, decoding_error
-from marble_images.pyramid.embedded import UPRIGHT, from_metadata, of_jpeg2000
+from marble_images.pyramid.embedded import UPRIGHT, from_metadata
 from marble_images.pyramid.geometry import fit
 from marble_images.pyramid.model import ConvertOptions
 
@@ -76,9 +76,6 @@ _LARGEST_ICON = 4096
 _PART_SIZES = re.compile(rb"(?:IHDR|ihdr)(.{4})(.{4})|\xff\x4f\xff\x51.{4}(.{4})(.{4})", re.DOTALL)
 _HUGE = 100_000_000
 
-# Bilevel (two ways), CMYK, sRGB, grey and sYCC, by ISO/IEC 15444-1 and -2.
-_JPEG2000_SPACES = {0, 12, 15, 16, 17, 18}
-
 _SPACES = {"L": Space.GREY, "RGB": Space.RGB, "CMYK": Space.CMYK}
 
 
@@ -115,8 +112,7 @@ def _read_pillow(path: Path, image_format: ImageFormat, options: ConvertOptions)
         _check_claim(opened, image_format, path.stat().st_size)
         if image_format in _ICONS:
             _check_parts(path, image_format)
-        jpeg2000 = image_format is ImageFormat.JPEG2000
-        if jpeg2000:
+        if image_format is ImageFormat.JPEG2000:
             _shrink_on_load(opened, options)
         width, height = opened.size
         pages = min(int(getattr(opened, "n_frames", 1)), options.max_pages)
@@ -134,7 +130,7 @@ def _read_pillow(path: Path, image_format: ImageFormat, options: ConvertOptions)
             pages=pages,
             # Pillow puts the container's own rotation there; of the other formats it turns TIFFs itself.
             orientation=from_metadata(exif, None) if image_format is ImageFormat.AVIF else UPRIGHT,
-            profile=_jpeg2000_profile(path) if jpeg2000 else opened.info.get("icc_profile"),
+            profile=opened.info.get("icc_profile"),
             warnings=noted,
         )
 
@@ -167,20 +163,6 @@ def _shrink_on_load(image: Image.Image, options: ConvertOptions) -> None:
     levels = min(_MOST_LEVELS, max(0, int(math.log2(factor)) - 1))
     if levels:
         image.reduce = levels  # type: ignore[method-assign,assignment]
-
-
-def _jpeg2000_profile(path: Path) -> bytes | None:
-    """The ICC profile, which Pillow does not give.
-
-    Raises
-    ------
-    UnsupportedFormat
-        The colours are in a space that has no profile in the file and is not known here.
-    """
-    space, profile = of_jpeg2000(path)
-    if space is not None and space not in _JPEG2000_SPACES:
-        raise UnsupportedFormat(f"JPEG 2000 images of the colour space {space} are not read")
-    return profile
 
 
 def _samples(image: Image.Image) -> tuple[Array, Space, Alpha, float, tuple[str, ...]]:

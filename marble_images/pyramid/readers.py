@@ -12,6 +12,7 @@ from marble_images.pyramid import (
     decode_codecs,
     decode_fits,
     decode_jpeg,
+    decode_jpeg2000,
     decode_jpegxl,
     decode_psd,
     decode_tiff,
@@ -37,12 +38,13 @@ _ONLY_PILLOW = (
     *(ImageFormat.PCX, ImageFormat.DCX, ImageFormat.SGI, ImageFormat.SUN, ImageFormat.TGA, ImageFormat.QOI),
     *(ImageFormat.DDS, ImageFormat.XBM, ImageFormat.XPM, ImageFormat.FLI, ImageFormat.MSP, ImageFormat.PCD),
     *(ImageFormat.IM, ImageFormat.IMT, ImageFormat.BLP, ImageFormat.FTEX, ImageFormat.PIXAR),
-    *(ImageFormat.SPIDER, ImageFormat.GBR, ImageFormat.MCIDAS, ImageFormat.XVTHUMB, ImageFormat.JPEG2000),
+    *(ImageFormat.SPIDER, ImageFormat.GBR, ImageFormat.MCIDAS, ImageFormat.XVTHUMB),
 )
 
 READERS: Mapping[ImageFormat, tuple[Reader, ...]] = {
     ImageFormat.JPEG: (_first(decode_jpeg.read), decode_jpeg.read_mildly, decode_codecs.read_unusual_jpeg),
     ImageFormat.JPEGLS: (decode_codecs.read_unusual_jpeg,),
+    ImageFormat.JPEG2000: (_first(decode_jpeg2000.read),),
     ImageFormat.JPEGXL: (_first(decode_jpegxl.read),),
     ImageFormat.RADIANCE: (_first(decode_codecs.read_radiance),),
     ImageFormat.FITS: (_first(decode_fits.read),),

@@ -236,6 +236,15 @@ _OTHERS = [
     Case("jpeg 2000 codestream", "j2k",
          lambda p: Image.fromarray(rgb()).save(p, "JPEG2000", no_jp2=True), rgb()),
     Case("jpeg 2000 16-bit grey", "jp2", raw(imagecodecs.jpeg2k_encode(_GREY_SIXTEEN, level=0)), grey()),
+    Case("jpeg 2000 16-bit rgb", "jp2", raw(imagecodecs.jpeg2k_encode(_SIXTEEN, level=0)), rgb()),
+    Case("jpeg 2000 12-bit rgba", "jp2", raw(imagecodecs.jpeg2k_encode(
+        twelve_bits(_rgba()), level=0, bitspersample=12)), _WHITE_RGBA),
+    Case("jpeg 2000 16-bit signed", "jp2", raw(imagecodecs.jpeg2k_encode(
+        (_GREY_SIXTEEN.astype(np.int32) - 32768).astype(np.int16), level=0)), grey()),
+    Case("jpeg 2000 4-bit grey", "jp2", raw(imagecodecs.jpeg2k_encode(
+        grey() >> 4, level=0, bitspersample=4)), (grey() >> 4) * 17),
+    Case("jpeg 2000 1-bit grey", "jp2", raw(imagecodecs.jpeg2k_encode(
+        bilevel().astype(np.uint8), level=0, bitspersample=1)), _BLACK_WHITE),
     Case("jpeg 2000 rgba", "jp2", pillow(_rgba(), "JPEG2000"), _WHITE_RGBA),
     Case("bmp", "bmp", pillow(rgb(), "BMP"), rgb()),
     Case("bmp palette", "bmp", lambda p: Image.fromarray(rgb()).quantize(24).save(p, "BMP"), _PALETTE_TRUTH),
