@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from pathlib import Path
 
 import imagecodecs
@@ -13,13 +14,16 @@ from marble_images.formats import ImageFormat
 from marble_images.pyramid.arrays import Array, to_unsigned, to_vips
 from marble_images.pyramid.decode import DECODER_ERRORS, Alpha, Picture, Space, check_size, decoding_error
 from marble_images.pyramid.decode_jpeg import EOI, JPEG_LS, parse_headers
+from marble_images.pyramid.fallback import read_pillow
 from marble_images.pyramid.model import ConvertOptions
 
 _PAM_HEADER = re.compile(rb"P7\s(?:[^\n]*\n)*?ENDHDR\s*?\n")
 _PAM_FIELD = re.compile(rb"^\s*(WIDTH|HEIGHT|DEPTH|MAXVAL)\s+(\d{1,10})\s*$", re.MULTILINE)
-_PFM_HEADER = re.compile(rb"(P[Ff])\s+(\d{1,10})\s+(\d{1,10})\s+([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s")
+_PFM_HEADER = re.compile(rb"(P[Ff])\s+(\d{1,10})(\s+)(\d{1,10})\s+([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s")
 _RADIANCE_SIZE = re.compile(rb"^([-+])Y (\d{1,10}) ([-+])X (\d{1,10})$", re.MULTILINE)
 _HEADER_BYTES = 65536
+_SUN_HEADER = struct.Struct(">8I")
+_SUN_OLD, _SUN_STANDARD, _SUN_RUNS, _SUN_RGB = range(4)
 
 
 def read_unusual_jpeg(
@@ -70,16 +74,50 @@ def read_radiance(path: Path, image_format: ImageFormat, options: ConvertOptions
     return Picture(to_vips(upright), Space.LINEAR, image_format, width, height)
 
 
-def read_netpbm(
-    path: Path, image_format: ImageFormat, options: ConvertOptions, refusal: ImageError | None
-) -> Picture:
-    """Decode PAM and PFM, the netpbm formats that Pillow knows only partly; others keep their refusal."""
+def read_sun(path: Path, image_format: ImageFormat, options: ConvertOptions) -> Picture:
+    """Decode a Sun raster of 32 bits, of which Pillow takes the wrong three bytes; others it reads right."""
+    data = path.read_bytes()
+    if len(data) < _SUN_HEADER.size:
+        raise TruncatedImage("the Sun raster file is truncated")
+    _, width, height, depth, _, kind, _, colours = _SUN_HEADER.unpack_from(data)
+    if depth != 32 or kind not in (_SUN_OLD, _SUN_STANDARD, _SUN_RUNS, _SUN_RGB):
+        return read_pillow(path, image_format, options)
+    check_size(width, height, options)
+    size = 4 * width * height
+    body = data[_SUN_HEADER.size + colours :]
+    if kind == _SUN_RUNS:
+        # No escape of three bytes stands for more than 256.
+        body = _unpack_runs(body, size) if size <= 86 * len(body) else b""
+    if len(body) < size:
+        raise TruncatedImage("the Sun raster file is truncated")
+    pixels = np.frombuffer(body, np.uint8, size).reshape(height, width, 4)
+    # The first byte is nothing; then blue, green, red, or the other way round.
+    return _picture(pixels[:, :, 1:] if kind == _SUN_RGB else pixels[:, :, :0:-1], image_format, 255.0)
+
+
+def _unpack_runs(body: bytes, size: int) -> bytes:
+    """Runs of a byte: 128, a count less one, and the byte; 128 and 0 are a single 128."""
+    out = bytearray()
+    at = 0
+    while len(out) < size and at < len(body):
+        mark = body.find(b"\x80", at)
+        mark = len(body) if mark < 0 else mark
+        out += body[at:mark]
+        count = body[mark + 1] if mark + 1 < len(body) else 0
+        value = b"\x80" if count == 0 else body[mark + 2 : mark + 3]
+        out += value * (count + 1) if mark < len(body) else b""
+        at = mark + (2 if count == 0 else 3)
+    return bytes(out)
+
+
+def read_netpbm(path: Path, image_format: ImageFormat, options: ConvertOptions) -> Picture:
+    """Decode PAM and PFM, the netpbm formats that Pillow knows only partly; others through Pillow."""
     data = path.read_bytes()
     if data[:2] == b"P7":
         return _read_pam(data, image_format, options)
     if data[:2] in (b"PF", b"Pf"):
         return _read_pfm(data, image_format, options)
-    raise refusal or UnsupportedFormat(f"{image_format} images of this kind are not read")
+    return read_pillow(path, image_format, options)
 
 
 def _read_pam(data: bytes, image_format: ImageFormat, options: ConvertOptions) -> Picture:
@@ -100,12 +138,14 @@ def _read_pfm(data: bytes, image_format: ImageFormat, options: ConvertOptions) -
     header = _PFM_HEADER.match(data)
     if header is None:
         raise CorruptImage("the PFM file has a damaged header")
-    width, height = int(header[2]), int(header[3])
+    width, height = int(header[2]), int(header[4])
     check_size(width, height, options)
     bands = 3 if header[1] == b"PF" else 1
-    order = "<" if float(header[4]) < 0 else ">"
-    # Rows are stored from the bottom to the top.
-    array = _raw(data, header.end(), (height, width, bands), f"{order}f4")[::-1]
+    order = "<" if float(header[5]) < 0 else ">"
+    array = _raw(data, header.end(), (height, width, bands), f"{order}f4")
+    # Rows are stored from the bottom to the top, save by Photoshop, which writes each side on its own line.
+    if b"\n" not in header[3]:
+        array = array[::-1]
     scaled, maximum, warnings = to_unsigned(array, bands)
     return _picture(scaled, image_format, maximum, warnings)
 

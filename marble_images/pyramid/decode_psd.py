@@ -21,6 +21,7 @@ from marble_images.errors import CorruptImage, TruncatedImage, UnsupportedFormat
 from marble_images.formats import ImageFormat
 from marble_images.pyramid.arrays import Array, new_array, row_slices, to_unsigned, to_vips
 from marble_images.pyramid.decode import DECODER_ERRORS, Alpha, Picture, Space, check_size, decoding_error
+from marble_images.pyramid.embedded import from_metadata
 from marble_images.pyramid.model import ConvertOptions
 
 _BITMAP, _GREY, _INDEXED, _RGB, _CMYK, _MULTICHANNEL, _DUOTONE, _LAB = 0, 1, 2, 3, 4, 7, 8, 9
@@ -47,7 +48,8 @@ _RAW, _RLE, _ZIP, _ZIP_PREDICTED = range(4)
 _PALETTE_BYTES = 768
 
 _ALPHA_NAMES, _PROFILE, _TRANSPARENT_INDEX, _ALPHA_IDS, _VERSION = 1006, 1039, 1047, 1053, 1057
-_WANTED = {_ALPHA_NAMES, _PROFILE, _TRANSPARENT_INDEX, _ALPHA_IDS, _VERSION}
+_EXIF, _XMP = 1058, 1060
+_WANTED = {_ALPHA_NAMES, _PROFILE, _TRANSPARENT_INDEX, _ALPHA_IDS, _VERSION, _EXIF, _XMP}
 _LARGEST_RESOURCE = 2**26
 # Files of more than 8 bits keep layers, and that the merged picture has alpha, in blocks of their own.
 _DEEP_LAYERS = {b"Lr16", b"Lr32", b"Layr"}
@@ -82,6 +84,11 @@ class PsdHeader:
     def profile(self) -> bytes | None:
         """The ICC profile."""
         return self.resources.get(_PROFILE)
+
+    @property
+    def orientation(self) -> int:
+        """How the picture is to be turned, as EXIF numbers it."""
+        return from_metadata(self.resources.get(_EXIF), self.resources.get(_XMP))
 
     @property
     def transparent(self) -> bool:
@@ -299,6 +306,7 @@ def _picture(samples: Array, psd: PsdHeader, image_format: ImageFormat) -> Pictu
         height=psd.height,
         alpha=alpha,
         maximum=maximum,
+        orientation=psd.orientation,
         profile=profile,
         warnings=warnings,
     )
@@ -321,7 +329,9 @@ def _linear(samples: Array, psd: PsdHeader, image_format: ImageFormat) -> Pictur
         opacity = samples[:, :, -1:]
         samples = samples[:, :, :-1] * opacity + (1 - opacity)
     colours = np.repeat(samples, 3, axis=2) if samples.shape[2] == 1 else samples
-    return Picture(to_vips(colours), Space.LINEAR, image_format, psd.width, psd.height)
+    return Picture(
+        to_vips(colours), Space.LINEAR, image_format, psd.width, psd.height, orientation=psd.orientation
+    )
 
 
 def _expand(samples: Array, psd: PsdHeader) -> tuple[Array, Alpha]:

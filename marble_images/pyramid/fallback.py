@@ -6,6 +6,7 @@ import math
 import re
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pillow_heif
@@ -17,6 +18,7 @@ from marble_images.pyramid.arrays import Array, to_unsigned, to_vips
 from marble_images.pyramid.decode import DECODER_ERRORS, Alpha, Picture, Space, check_size, decoding_error
 from marble_images.pyramid.embedded import UPRIGHT, from_metadata
 from marble_images.pyramid.geometry import fit
+from marble_images.pyramid.icons import one_icon
 from marble_images.pyramid.model import ConvertOptions
 
 # Ours are checked on the header before a pixel is decoded.
@@ -29,7 +31,8 @@ _PILLOW_NAMES = {
     ImageFormat.JPEG2000: ("JPEG2000",),
     ImageFormat.PSD: ("PSD",),
     ImageFormat.ICO: ("ICO",),
-    ImageFormat.CUR: ("CUR",),
+    # Rewritten as an icon: Pillow's own reader of cursors leaves out which pixels are transparent.
+    ImageFormat.CUR: ("ICO",),
     ImageFormat.ICNS: ("ICNS",),
     ImageFormat.PCX: ("PCX",),
     ImageFormat.DCX: ("DCX",),
@@ -39,7 +42,6 @@ _PILLOW_NAMES = {
     ImageFormat.QOI: ("QOI",),
     ImageFormat.DDS: ("DDS",),
     ImageFormat.XBM: ("XBM",),
-    ImageFormat.XPM: ("XPM",),
     ImageFormat.FLI: ("FLI",),
     ImageFormat.MSP: ("MSP",),
     ImageFormat.PCD: ("PCD",),
@@ -63,7 +65,7 @@ _PILLOW_NAMES = {
 # Stored as they are, or as runs, none of which stands for more pixels than this in a byte.
 _BOUNDED = {
     *(ImageFormat.BMP, ImageFormat.PNM, ImageFormat.PCX, ImageFormat.DCX, ImageFormat.SGI, ImageFormat.SUN),
-    *(ImageFormat.TGA, ImageFormat.QOI, ImageFormat.DDS, ImageFormat.XBM, ImageFormat.XPM, ImageFormat.FLI),
+    *(ImageFormat.TGA, ImageFormat.QOI, ImageFormat.DDS, ImageFormat.XBM, ImageFormat.FLI),
     *(ImageFormat.MSP, ImageFormat.PCD, ImageFormat.IM, ImageFormat.PSD, ImageFormat.IMT, ImageFormat.BLP),
     *(ImageFormat.FTEX, ImageFormat.PIXAR, ImageFormat.SPIDER, ImageFormat.GBR, ImageFormat.MCIDAS),
     ImageFormat.XVTHUMB,
@@ -72,9 +74,13 @@ _PIXELS_PER_BYTE = 1024
 _MOST_LEVELS = 5
 _ICONS = {ImageFormat.ICO, ImageFormat.CUR, ImageFormat.ICNS}
 _LARGEST_ICON = 4096
+_WINDOWS_ICONS = {ImageFormat.ICO, ImageFormat.CUR}
+# Their writers often leave an alpha that means nothing at 0.
+_IDLE_ALPHA = {ImageFormat.TGA, ImageFormat.DDS, ImageFormat.BMP, ImageFormat.SGI}
 # The headers of PNG, of JP2, and of a bare JPEG 2000 codestream.
 _PART_SIZES = re.compile(rb"(?:IHDR|ihdr)(.{4})(.{4})|\xff\x4f\xff\x51.{4}(.{4})(.{4})", re.DOTALL)
 _HUGE = 100_000_000
+_DDS_LUMINANCE = 0x20000
 
 _SPACES = {"L": Space.GREY, "RGB": Space.RGB, "CMYK": Space.CMYK}
 
@@ -107,7 +113,7 @@ def read_pillow(path: Path, image_format: ImageFormat, options: ConvertOptions) 
 
 
 def _read_pillow(path: Path, image_format: ImageFormat, options: ConvertOptions) -> Picture:
-    with path.open("rb") as file, Image.open(file, formats=_PILLOW_NAMES[image_format]) as opened:
+    with _open(path, image_format) as file, Image.open(file, formats=_PILLOW_NAMES[image_format]) as opened:
         check_size(opened.width, opened.height, options)
         _check_claim(opened, image_format, path.stat().st_size)
         if image_format in _ICONS:
@@ -119,6 +125,13 @@ def _read_pillow(path: Path, image_format: ImageFormat, options: ConvertOptions)
         opened.load()
         exif = opened.info.get("exif")
         array, space, alpha, maximum, noted = _samples(opened)
+        if image_format is ImageFormat.XBM:
+            # Set bits are drawn in the foreground's colour, which is black wherever nobody chose another.
+            array = 255 - array
+        if alpha is Alpha.STRAIGHT and image_format in _IDLE_ALPHA and not array[:, :, -1].any():
+            array, alpha = array[:, :, :-1], Alpha.NONE
+        if image_format is ImageFormat.DDS and _is_luminance(path):
+            array, space = array[:, :, [0, *([3] if alpha is not Alpha.NONE else [])]], Space.GREY
         return Picture(
             image=to_vips(array),
             space=space,
@@ -133,6 +146,17 @@ def _read_pillow(path: Path, image_format: ImageFormat, options: ConvertOptions)
             profile=opened.info.get("icc_profile"),
             warnings=noted,
         )
+
+
+def _open(path: Path, image_format: ImageFormat) -> BinaryIO:
+    return one_icon(path) if image_format in _WINDOWS_ICONS else path.open("rb")
+
+
+def _is_luminance(path: Path) -> bool:
+    """Whether a DDS says that it is both RGB and grey: Pillow takes the first only, and gives red."""
+    with path.open("rb") as file:
+        header = file.read(96)
+    return bool(int.from_bytes(header[80:84], "little") & _DDS_LUMINANCE) and header[92:] != bytes(4)
 
 
 def _check_claim(image: Image.Image, image_format: ImageFormat, size: int) -> None:
@@ -176,8 +200,7 @@ def _samples(image: Image.Image) -> tuple[Array, Space, Alpha, float, tuple[str,
     if mode in ("RGBa", "La"):
         array = _three_axes(np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, -1))
         return array, Space.RGB if mode == "RGBa" else Space.GREY, Alpha.ASSOCIATED, 255.0, ()
-    transparent = mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-    if transparent:
+    if image.has_transparency_data:
         converted = image if mode in ("RGBA", "LA") else image.convert("LA" if mode in ("L", "1") else "RGBA")
         space = Space.GREY if converted.mode == "LA" else Space.RGB
         return _three_axes(np.asarray(converted)), space, Alpha.STRAIGHT, 255.0, ()

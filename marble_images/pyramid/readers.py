@@ -17,6 +17,7 @@ from marble_images.pyramid import (
     decode_psd,
     decode_tiff,
     decode_vips,
+    decode_xpm,
     fallback,
     pdf,
 )
@@ -35,8 +36,8 @@ _VIPS = _first(decode_vips.read)
 _PILLOW = _first(fallback.read_pillow)
 _ONLY_PILLOW = (
     *(ImageFormat.ICO, ImageFormat.CUR, ImageFormat.ICNS),
-    *(ImageFormat.PCX, ImageFormat.DCX, ImageFormat.SGI, ImageFormat.SUN, ImageFormat.TGA, ImageFormat.QOI),
-    *(ImageFormat.DDS, ImageFormat.XBM, ImageFormat.XPM, ImageFormat.FLI, ImageFormat.MSP, ImageFormat.PCD),
+    *(ImageFormat.PCX, ImageFormat.DCX, ImageFormat.SGI, ImageFormat.TGA, ImageFormat.QOI),
+    *(ImageFormat.DDS, ImageFormat.XBM, ImageFormat.FLI, ImageFormat.MSP, ImageFormat.PCD),
     *(ImageFormat.IM, ImageFormat.IMT, ImageFormat.BLP, ImageFormat.FTEX, ImageFormat.PIXAR),
     *(ImageFormat.SPIDER, ImageFormat.GBR, ImageFormat.MCIDAS, ImageFormat.XVTHUMB),
 )
@@ -48,8 +49,10 @@ READERS: Mapping[ImageFormat, tuple[Reader, ...]] = {
     ImageFormat.JPEGXL: (_first(decode_jpegxl.read),),
     ImageFormat.RADIANCE: (_first(decode_codecs.read_radiance),),
     ImageFormat.FITS: (_first(decode_fits.read),),
+    ImageFormat.XPM: (_first(decode_xpm.read),),
     ImageFormat.BMP: (_PILLOW, decode_bmp.read_masked),
-    ImageFormat.PNM: (_PILLOW, decode_codecs.read_netpbm),
+    ImageFormat.PNM: (_first(decode_codecs.read_netpbm),),
+    ImageFormat.SUN: (_first(decode_codecs.read_sun),),
     ImageFormat.PDF: (_first(pdf.read),),
     ImageFormat.PSD: (_first(decode_psd.read),),
     ImageFormat.PNG: (_VIPS,),

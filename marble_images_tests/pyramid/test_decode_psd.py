@@ -10,7 +10,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 from marble_images.errors import CorruptImage, TruncatedImage, UnsupportedFormat
 from marble_images.formats import ImageFormat, identify
@@ -196,3 +196,16 @@ def test_cut_files_are_refused(share: float, compression: int, tmp_path: Path) -
     data = psd(planar(rgb()), _RGB, 8, compression=compression)
     with pytest.raises((TruncatedImage, CorruptImage)):
         converted(data[: max(27, int(len(data) * share))], tmp_path)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photoshop_files_come_out_upright(orientation: int, tmp_path: Path) -> None:
+    image = Image.fromarray(rgb())
+    image.getexif()[0x0112] = orientation
+    truth = np.asarray(ImageOps.exif_transpose(image))
+    block = Image.Exif()
+    block[0x0112] = orientation
+    exif = block.tobytes().removeprefix(b"Exif\0\0")
+    xmp = f'<x tiff:Orientation="{orientation}"/>'.encode()
+    for resources in ({1058: exif}, {1060: xmp}):
+        assert np.array_equal(converted(psd(planar(rgb()), _RGB, 8, resources=resources), tmp_path), truth)
