@@ -80,22 +80,7 @@ def _refuse_raw(head: bytes, image_format: ImageFormat) -> ImageFormat:
 
 
 def _by_structure(head: bytes) -> ImageFormat | None:
-    for look in (
-        _pdf,
-        _riff,
-        _iso_media,
-        _bmp,
-        _dib,
-        _icon,
-        _pnm,
-        _pcx,
-        _sgi,
-        _fli,
-        _gbr,
-        _spider,
-        _other,
-        _tga,
-    ):
+    for look in _LOOKS:
         found = look(head)
         if found is not None:
             return found
@@ -120,6 +105,14 @@ def _riff(head: bytes) -> ImageFormat | None:
         kind, "RIFF media file"
     )
     raise NotAnImage(f"{name}, not an image")
+
+
+def _iff(head: bytes) -> ImageFormat | None:
+    if head[:4] not in (b"FORM", b"FOR4"):
+        return None
+    if head[8:12] in (b"AIFF", b"AIFC"):
+        raise NotAnImage("AIFF audio, not an image")
+    raise UnsupportedFormat("IFF images are not read")
 
 
 def _iso_media(head: bytes) -> ImageFormat | None:
@@ -204,6 +197,8 @@ def _gbr(head: bytes) -> ImageFormat | None:
     if len(head) < 28:
         return None
     size, version, width, height, bands = struct.unpack_from(">5I", head)
+    if version == 1 and head[20:24] == b"GPAT" and bands not in (1, 4):
+        raise UnsupportedFormat(f"GIMP patterns of {bands} bands are not read")
     marked = version == 2 and head[20:24] == b"GIMP"
     old = version == 1 and 20 <= size < HEAD_BYTES and 0 < width < _LARGEST_DIB and 0 < height < _LARGEST_DIB
     return ImageFormat.GBR if (marked or old) and bands in (1, 4) else None
@@ -310,3 +305,9 @@ def _as_text(head: bytes) -> bytes | None:
 
 
 _CONTROL = re.compile(r"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
+
+_LOOKS = (
+    *(_pdf, _riff, _iff, _iso_media, _bmp, _dib, _icon, _pnm, _pcx, _sgi, _fli, _gbr, _spider, _other),
+    # Last, since it has no magic bytes at all.
+    _tga,
+)

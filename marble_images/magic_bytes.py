@@ -45,7 +45,7 @@ class ImageFormat(str, Enum):
     FTEX = "FTEX texture"
     PIXAR = "Pixar"
     SPIDER = "SPIDER"
-    GBR = "GIMP brush"
+    GBR = "GIMP brush or pattern"
     MCIDAS = "McIDAS area"
     XVTHUMB = "XV thumbnail"
 
@@ -124,6 +124,10 @@ UNSUPPORTED: tuple[tuple[bytes, str], ...] = (
     (b"farbfeld", "farbfeld"),
     (b"II\x1a\x00\x00\x00HEAPCCDR", "Canon camera raw"),
     (b"\x00MRM", "Minolta camera raw"),
+    (b"\x53\x80\xf6\x34", "Softimage PIC"),
+    (b"\xffWPC", "WordPerfect graphics"),
+    (b"\x52\xcc", "Utah RLE"),
+    (b"\xab\x01\x01", "VIFF"),
 )
 
 # Formats whose interpreter runs programs, opens other files or fetches addresses that the file names.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,13 @@ def test_the_format_is_told_from_the_content(case: Case, tmp_path: Path) -> None
         (b"AT&TFORM", UnsupportedFormat, "DjVu images are not read"),
         (b"v/1\x01", UnsupportedFormat, "OpenEXR images are not read"),
         (bytes(128) + b"DICM", UnsupportedFormat, "DICOM images are not read"),
+        (b"FORM\x00\x00\x01\x00ILBMBMHD", UnsupportedFormat, "IFF images are not read"),
+        (b"FORM\x00\x00\x01\x00AIFFCOMM", NotAnImage, "AIFF audio, not an image"),
+        (
+            struct.pack(">5I4s", 32, 1, 9, 9, 3, b"GPAT") + b"a name\0\0",
+            UnsupportedFormat,
+            "GIMP patterns of 3 bands are not read",
+        ),
     ],
 )
 def test_what_is_no_image_is_named(content: bytes, error: type[ImageError], reason: str) -> None:

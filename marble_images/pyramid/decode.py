@@ -18,6 +18,7 @@ from marble_images.errors import (
     ImageTooLarge,
     NoDiskSpace,
     TruncatedImage,
+    UnsupportedFormat,
 )
 from marble_images.formats import ImageFormat
 from marble_images.pyramid.model import ConvertOptions
@@ -116,6 +117,11 @@ _MISSING = re.compile(
     re.IGNORECASE,
 )
 
+# libheif's and libtiff's words for a codec that they were built without.
+_NO_CODEC = re.compile(
+    r"has not been built in: ([\w .-]+?) \(|^.*?([\w. -]+?) compression support is not configured",
+    re.MULTILINE,
+)
 
 _NO_MEMORY = re.compile(r"insufficient memory|out of memory|unable to allocate|can't allocate", re.IGNORECASE)
 
@@ -135,6 +141,11 @@ def decoding_error(image_format: ImageFormat, problem: BaseException | str) -> I
         raise NoDiskSpace("no room for temporary files", detail=text)
     if _NO_MEMORY.search(text):
         return ConversionOutOfMemory(f"the {image_format} file needs more memory than there is", detail=text)
+    codec = _NO_CODEC.search(text)
+    if codec:
+        return UnsupportedFormat(
+            f"{image_format} images compressed as {(codec[1] or codec[2]).strip()} are not read", detail=text
+        )
     if _MISSING.search(text):
         return TruncatedImage(f"the {image_format} file is truncated", detail=text)
     return CorruptImage(f"the {image_format} file is damaged", detail=text or type(problem).__name__)

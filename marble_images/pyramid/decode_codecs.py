@@ -61,13 +61,16 @@ def read_radiance(path: Path, image_format: ImageFormat, options: ConvertOptions
     data = path.read_bytes()
     size = _RADIANCE_SIZE.search(data, 0, _HEADER_BYTES)
     if size is None:
+        # By the format's own description and by its writers, these are turned in different ways.
         raise UnsupportedFormat("Radiance HDR images that are stored by columns are not read")
     height, width = int(size[2]), int(size[4])
     check_size(width, height, options)
     if b"FORMAT=32-bit_rle_xyze" in data[: size.start()]:
         raise UnsupportedFormat("Radiance HDR images in XYZ are not read")
+    # The decoder knows no order of rows and pixels but the usual one.
+    usual = b"%b-Y %d +X %d%b" % (data[: size.start()], height, width, data[size.end() :])
     try:
-        array = np.asarray(imagecodecs.rgbe_decode(data), np.float32).reshape(height, width, 3)
+        array = np.asarray(imagecodecs.rgbe_decode(usual), np.float32).reshape(height, width, 3)
     except DECODER_ERRORS as problem:
         raise decoding_error(image_format, problem) from problem
     upright = array[:: 1 if size[1] == b"-" else -1, :: 1 if size[3] == b"+" else -1]

@@ -6,13 +6,16 @@ import io
 import struct
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
 from marble_images.errors import ImageError, TruncatedImage, UnsupportedFormat
+from marble_images.formats import ImageFormat
 from marble_images.pyramid.convert import make_pyramid
+from marble_images.pyramid.decode import decoding_error
 from marble_images_tests.pyramid.images import Array, alpha, bilevel, grey, on_white, rgb
 
 _SIDE = 64
@@ -169,3 +172,33 @@ def test_a_dds_that_says_grey_is_grey(tmp_path: Path) -> None:
     pixel_format = struct.pack("<8I", 32, 0x20040, 0, 8, 0xFF, 0, 0, 0)
     data = header + pixel_format + struct.pack("<5I", 0x1000, 0, 0, 0, 0) + grey().tobytes()
     assert np.array_equal(converted(data, tmp_path), grey())
+
+
+@pytest.mark.parametrize("order", ["-Y 64 +X 96", "-Y 64 -X 96", "+Y 64 +X 96", "+Y 64 -X 96"])
+def test_a_radiance_picture_comes_out_upright(order: str, tmp_path: Path) -> None:
+    light = (rgb() / np.float32(255)) ** np.float32(2.2)
+    usual = converted(bytes(imagecodecs.rgbe_encode(light)), tmp_path)
+    turned = light[:: 1 if order[0] == "-" else -1, :: 1 if order[6] == "+" else -1]
+    data = bytes(imagecodecs.rgbe_encode(np.ascontiguousarray(turned))).replace(
+        b"-Y 64 +X 96", order.encode()
+    )
+    assert np.array_equal(converted(data, tmp_path), usual)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            "Support for this compression format has not been built in: JPEG 2000 (a suitable decoder",
+            "HEIC images compressed as JPEG 2000 are not read",
+        ),
+        (
+            "tiff2vips: Old-style JPEG compression support is not configured",
+            "HEIC images compressed as Old-style JPEG are not read",
+        ),
+    ],
+)
+def test_a_compression_that_is_not_built_in_is_named(said: str, reason: str) -> None:
+    error = decoding_error(ImageFormat.HEIC, f"unable to write\n  {said}")
+    assert isinstance(error, UnsupportedFormat)
+    assert error.reason == reason
