@@ -79,6 +79,8 @@ _WINDOWS_ICONS = {ImageFormat.ICO, ImageFormat.CUR}
 _IDLE_ALPHA = {ImageFormat.TGA, ImageFormat.DDS, ImageFormat.BMP, ImageFormat.SGI}
 # The headers of PNG, of JP2, and of a bare JPEG 2000 codestream.
 _PART_SIZES = re.compile(rb"(?:IHDR|ihdr)(.{4})(.{4})|\xff\x4f\xff\x51.{4}(.{4})(.{4})", re.DOTALL)
+# The box that says which part of a picture is shown: libavif leaves it to others.
+_CLEAN_APERTURE = b"\x00\x00\x00\x28clap"
 _HUGE = 100_000_000
 _DDS_LUMINANCE = 0x20000
 
@@ -116,6 +118,8 @@ def _read_pillow(path: Path, image_format: ImageFormat, options: ConvertOptions)
     with _open(path, image_format) as file, Image.open(file, formats=_PILLOW_NAMES[image_format]) as opened:
         check_size(opened.width, opened.height, options)
         _check_claim(opened, image_format, path.stat().st_size)
+        if image_format is ImageFormat.AVIF and _CLEAN_APERTURE in path.read_bytes():
+            raise UnsupportedFormat("AVIF images of which only a part is to be shown are not read")
         if image_format in _ICONS:
             _check_parts(path, image_format)
         if image_format is ImageFormat.JPEG2000:

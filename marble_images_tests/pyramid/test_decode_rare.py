@@ -202,3 +202,36 @@ def test_a_compression_that_is_not_built_in_is_named(said: str, reason: str) -> 
     error = decoding_error(ImageFormat.HEIC, f"unable to write\n  {said}")
     assert isinstance(error, UnsupportedFormat)
     assert error.reason == reason
+
+
+def cropped(data: bytes, width: int, height: int) -> bytes:
+    """An AVIF of one picture that is told to show its middle only (ISO/IEC 14496-12, clean aperture)."""
+    box = struct.pack(">I4s8I", 40, b"clap", width, 1, height, 1, 0, 1, 0, 1)
+    out = bytearray(data)
+    begin = data.index(b"mdat") + 4
+    pointer = data.index(struct.pack(">I", begin), data.index(b"iloc"))
+    struct.pack_into(">I", out, pointer, begin + len(box) + 1)
+    properties, links = data.index(b"ipco") - 4, data.index(b"ipma") - 4
+    end, known = properties + 8, 0
+    while end < properties + int.from_bytes(data[properties : properties + 4], "big"):
+        end += int.from_bytes(data[end : end + 4], "big")
+        known += 1
+    # Size, name, version, number of items, item's number; then how many properties it has.
+    count = links + 18
+    out[count] += 1
+    out.insert(count + data[count] + 1, 0x80 | (known + 1))
+    out[end:end] = box
+    for start, more in ((links + len(box), 1), (properties, len(box))):
+        struct.pack_into(">I", out, start, int.from_bytes(out[start : start + 4], "big") + more)
+    for name in (b"iprp", b"meta"):
+        start = data.index(name) - 4
+        struct.pack_into(">I", out, start, int.from_bytes(out[start : start + 4], "big") + len(box) + 1)
+    return bytes(out)
+
+
+def test_of_an_avif_only_what_is_to_be_seen_is_shown(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(rgb()).save(buffer, "AVIF", quality=100, subsampling="4:4:4")
+    written = converted(cropped(buffer.getvalue(), 64, 32), tmp_path)
+    assert written.shape == (32, 64, 3)
+    assert np.abs(written.astype(int) - rgb()[16:48, 16:80]).mean() < 3
