@@ -41,7 +41,6 @@ _SPACES = {
     tiff.CIELAB: Space.LAB,
     tiff.ICCLAB: Space.LAB,
 }
-_SEPARATE = 2
 _ASSOCIATED_ALPHA, _STRAIGHT_ALPHA = 1, 2
 _YCBCR_COEFFICIENTS, _REFERENCE_BLACK_WHITE = 529, 532
 
@@ -74,7 +73,7 @@ def _plain(picture: TiffPicture) -> bool:
     if picture.overhanging:
         return False
     # With other than one or three planes libvips mixes up the lines of the strips.
-    if int(page.planarconfig) == _SEPARATE and picture.samples not in (1, 3):
+    if int(page.planarconfig) == tiff.SEPARATE and picture.samples not in (1, 3):
         return False
     if page.compression in (_SGILOG, _SGILOG24):
         return photometric in (tiff.LOGL, tiff.LOGLUV)
@@ -203,8 +202,10 @@ def _decode(picture: TiffPicture) -> Array:
         raise TruncatedImage("the TIFF file is truncated")
     height, width = int(page.imagelength), int(page.imagewidth)
     out: Array | None = None
-    separate = int(page.planarconfig) == _SEPARATE and picture.samples > 1
+    separate = int(page.planarconfig) == tiff.SEPARATE and picture.samples > 1
     for piece, (sample, _depth, top, left, _contiguous), _shape in page.segments(maxworkers=1, sort=True):
+        if separate and sample >= picture.shown_planes:
+            continue
         if piece is None:
             raise TruncatedImage("the TIFF file is truncated")
         if out is None:

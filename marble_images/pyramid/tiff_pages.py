@@ -23,6 +23,7 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 MINISWHITE, MINISBLACK, RGB, PALETTE, MASK, SEPARATED, YCBCR = range(7)
 CIELAB, ICCLAB, ITULAB = 8, 9, 10
 LOGL, LOGLUV = 32844, 32845
+SEPARATE = 2
 _RAW_PHOTOMETRICS = {32803: "CFA", 34892: "linear"}
 
 _REDUCED, _MASK_PAGE = 1, 4
@@ -99,10 +100,23 @@ class TiffPicture:
         return bits if 8 < bits < 16 and largest == 2**bits - 1 else None
 
     @property
+    def shown_planes(self) -> int:
+        """How many of the samples, each stored apart, are looked at: extras that mean nothing are not."""
+        extras = self.extra_samples
+        return self.samples if extras is None or any(extras) else max(1, self.samples - len(extras))
+
+    @property
+    def pieces(self) -> list[tuple[int, int]]:
+        """Offset and size of each strip or tile that is looked at."""
+        pieces = list(zip(self.page.dataoffsets, self.page.databytecounts, strict=False))
+        if int(self.page.planarconfig) != SEPARATE or self.samples < 2:
+            return pieces
+        return pieces[: len(pieces) // self.samples * self.shown_planes]
+
+    @property
     def overhanging(self) -> bool:
         """Whether a piece of the picture is said to go on past the end of the file."""
-        pieces = zip(self.page.dataoffsets, self.page.databytecounts, strict=False)
-        return any(offset + count > self.size for offset, count in pieces)
+        return any(offset + count > self.size for offset, count in self.pieces)
 
     @property
     def orientation(self) -> int:
@@ -266,13 +280,10 @@ def _check(picture: TiffPicture, options: ConvertOptions) -> None:
         raise UnsupportedFormat("TIFF volumes are not read")
     if not page.dataoffsets or not page.databytecounts:
         raise CorruptImage("the TIFF file has a page without picture data")
-    outside = sum(
-        1
-        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)
-        if offset <= 0 or count <= 0 or offset >= picture.size
-    )
+    pieces = picture.pieces
+    outside = sum(1 for offset, count in pieces if offset <= 0 or count <= 0 or offset >= picture.size)
     if outside:
-        total = len(page.dataoffsets)
+        total = len(pieces)
         raise TruncatedImage(
             f"the TIFF file is truncated: {outside} of {total} pieces of the picture are missing"
         )

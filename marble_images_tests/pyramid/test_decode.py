@@ -254,3 +254,26 @@ def test_any_bytes_in_place_of_a_jpegs_middle_fail_in_one_line_or_pass(
         assert not target.exists()
     assert not list(tmp_path.glob("*.part"))
     assert not list(tmp_path.glob(".*.part"))
+
+
+def test_a_tiff_without_the_plane_of_an_extra_that_means_nothing_passes(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    planes = np.concatenate([np.moveaxis(rgb(), 2, 0), rgb()[np.newaxis, :, :, 0]])
+    tifffile.imwrite(
+        *(buffer, planes),
+        photometric="rgb",
+        planarconfig="separate",
+        extrasamples=["unspecified"],
+        compression="zlib",
+        metadata=None,
+    )
+    data = bytearray(buffer.getvalue())
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        offsets = file.pages.first.tags[273]
+        assert (offsets.dtype, offsets.count) == (4, 4)
+    struct.pack_into("<I", data, offsets.valueoffset + 12, 0)
+    written, _ = converted(bytes(data), tmp_path)
+    assert is_right(written)
+    struct.pack_into("<I", data, offsets.valueoffset + 8, 0)
+    with pytest.raises(TruncatedImage, match="1 of 3 pieces"):
+        converted(bytes(data), tmp_path)
