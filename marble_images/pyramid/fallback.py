@@ -81,6 +81,10 @@ _IDLE_ALPHA = {ImageFormat.TGA, ImageFormat.DDS, ImageFormat.BMP, ImageFormat.SG
 _PART_SIZES = re.compile(rb"(?:IHDR|ihdr)(.{4})(.{4})|\xff\x4f\xff\x51.{4}(.{4})(.{4})", re.DOTALL)
 # The box that says which part of a picture is shown: libavif leaves it to others.
 _CLEAN_APERTURE = b"\x00\x00\x00\x28clap"
+# What Pillow says of files that may be whole, but not for it.
+_OF_A_KIND = re.compile(
+    r"unsupported (BMP|bitcount|number)|unknown (PCX|SGI) mode|unknown TGA map depth", re.IGNORECASE
+)
 _HUGE = 100_000_000
 _DDS_LUMINANCE = 0x20000
 
@@ -111,6 +115,10 @@ def read_pillow(path: Path, image_format: ImageFormat, options: ConvertOptions) 
             f"{image_format} images of this kind are not read", detail=str(problem)
         ) from problem
     except DECODER_ERRORS as problem:
+        if _OF_A_KIND.match(str(problem)):
+            raise UnsupportedFormat(
+                f"{image_format} images of this kind are not read", detail=str(problem)
+            ) from problem
         raise decoding_error(image_format, problem) from problem
 
 

@@ -235,3 +235,14 @@ def test_of_an_avif_only_what_is_to_be_seen_is_shown(tmp_path: Path) -> None:
     written = converted(cropped(buffer.getvalue(), 64, 32), tmp_path)
     assert written.shape == (32, 64, 3)
     assert np.abs(written.astype(int) - rgb()[16:48, 16:80]).mean() < 3
+
+
+def test_a_kind_that_is_not_read_is_not_called_damaged(tmp_path: Path) -> None:
+    four_planes = struct.pack("<4B6H48x2BH", 10, 5, 1, 8, 0, 0, 95, 63, 72, 72, 0, 4, 96).ljust(128, b"\0")
+    with pytest.raises(UnsupportedFormat, match="PCX images of this kind are not read"):
+        converted(four_planes + bytes(1000), tmp_path)
+    jpeg_within = struct.pack("<2sI4xI", b"BM", 1000, 54) + struct.pack(
+        "<IiiHHIIiiII", 40, 96, 64, 1, 0, 4, 900, 0, 0, 0, 0
+    )
+    with pytest.raises(UnsupportedFormat, match="BMP images of this kind are not read"):
+        converted(jpeg_within.ljust(1000, b"\1"), tmp_path)
