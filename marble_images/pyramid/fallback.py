@@ -18,7 +18,7 @@ from marble_images.pyramid.arrays import Array, to_unsigned, to_vips
 from marble_images.pyramid.decode import DECODER_ERRORS, Alpha, Picture, Space, check_size, decoding_error
 from marble_images.pyramid.embedded import UPRIGHT, from_metadata
 from marble_images.pyramid.geometry import fit
-from marble_images.pyramid.icons import one_icon
+from marble_images.pyramid.icons import LARGEST_ICON, one_icon
 from marble_images.pyramid.model import ConvertOptions
 
 # Ours are checked on the header before a pixel is decoded.
@@ -73,7 +73,6 @@ _BOUNDED = {
 _PIXELS_PER_BYTE = 1024
 _MOST_LEVELS = 5
 _ICONS = {ImageFormat.ICO, ImageFormat.CUR, ImageFormat.ICNS}
-_LARGEST_ICON = 4096
 _WINDOWS_ICONS = {ImageFormat.ICO, ImageFormat.CUR}
 # Their writers often leave an alpha that means nothing at 0.
 _IDLE_ALPHA = {ImageFormat.TGA, ImageFormat.DDS, ImageFormat.BMP, ImageFormat.SGI}
@@ -142,7 +141,7 @@ def _read_pillow(path: Path, image_format: ImageFormat, options: ConvertOptions)
             array = 255 - array
         if alpha is Alpha.STRAIGHT and image_format in _IDLE_ALPHA and not array[:, :, -1].any():
             array, alpha = array[:, :, :-1], Alpha.NONE
-        if image_format is ImageFormat.DDS and _is_luminance(path):
+        if image_format is ImageFormat.DDS and space is Space.RGB and _is_luminance(path):
             array, space = array[:, :, [0, *([3] if alpha is not Alpha.NONE else [])]], Space.GREY
         return Picture(
             image=to_vips(array),
@@ -183,7 +182,7 @@ def _check_parts(path: Path, image_format: ImageFormat) -> None:
     """Refuse an icon that holds a PNG or a JPEG 2000 of more pixels than any icon has."""
     for found in _PART_SIZES.finditer(path.read_bytes()):
         across, down = (int.from_bytes(side, "big") for side in found.groups() if side is not None)
-        if across * down > _LARGEST_ICON**2:
+        if across * down > LARGEST_ICON**2:
             raise CorruptImage(f"the {image_format} file has a part that says {across} x {down} pixels")
 
 
@@ -212,7 +211,9 @@ def _samples(image: Image.Image) -> tuple[Array, Space, Alpha, float, tuple[str,
     if mode in ("RGBa", "La"):
         array = _three_axes(np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, -1))
         return array, Space.RGB if mode == "RGBa" else Space.GREY, Alpha.ASSOCIATED, 255.0, ()
-    if image.has_transparency_data:
+    # Palettes of TGA files mean the alpha that they have; those of DDS files are seen without it.
+    of_palette = mode == "P" and image.format == "TGA" and image.palette and image.palette.mode == "RGBA"
+    if mode in ("RGBA", "LA", "PA") or "transparency" in image.info or of_palette:
         converted = image if mode in ("RGBA", "LA") else image.convert("LA" if mode in ("L", "1") else "RGBA")
         space = Space.GREY if converted.mode == "LA" else Space.RGB
         return _three_axes(np.asarray(converted)), space, Alpha.STRAIGHT, 255.0, ()

@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from marble_images.errors import ImageError, TruncatedImage, UnsupportedFormat
+from marble_images.errors import CorruptImage, ImageError, TruncatedImage, UnsupportedFormat
 from marble_images.formats import ImageFormat
 from marble_images.pyramid.convert import make_pyramid
 from marble_images.pyramid.decode import decoding_error
@@ -95,6 +95,10 @@ def test_the_mask_of_an_icon_or_a_cursor_is_applied(kind: int, tmp_path: Path) -
     hidden[20:40, 8:24] = True
     truth = np.where(hidden[:, :, np.newaxis], 255, square())
     assert np.array_equal(converted(icon(kind, bitmap(square()[:, :, ::-1], hidden, 24)), tmp_path), truth)
+    # What the directory says of the picture's size does not matter.
+    lying = bytearray(icon(kind, bitmap(square()[:, :, ::-1], hidden, 24)))
+    struct.pack_into("<I", lying, 14, 8)
+    assert np.array_equal(converted(bytes(lying), tmp_path), truth)
     # An alpha of nothing but 0 is none.
     idle = np.dstack([square()[:, :, ::-1], np.zeros((_SIDE, _SIDE), np.uint8)])
     assert np.array_equal(converted(icon(kind, bitmap(idle, hidden, 32)), tmp_path), truth)
@@ -114,6 +118,13 @@ def test_of_icons_of_one_size_the_one_with_most_colours_is_shown(tmp_path: Path)
 def test_an_icon_that_ends_in_its_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError):
         converted(icon(1, *[bitmap(square(), None, 24)] * 9)[:60], tmp_path)
+
+
+def test_an_icon_of_more_pixels_than_any_icon_is_refused(tmp_path: Path) -> None:
+    data = bytearray(icon(1, bitmap(square()[:, :, ::-1], None, 24)))
+    struct.pack_into("<ii", data, 22 + 4, 60000, 120000)
+    with pytest.raises(CorruptImage, match="60000 x 60000 pixels"):
+        converted(bytes(data), tmp_path)
 
 
 def test_a_tga_whose_alpha_is_0_throughout_is_opaque(tmp_path: Path) -> None:
@@ -172,6 +183,10 @@ def test_a_dds_that_says_grey_is_grey(tmp_path: Path) -> None:
     pixel_format = struct.pack("<8I", 32, 0x20040, 0, 8, 0xFF, 0, 0, 0)
     data = header + pixel_format + struct.pack("<5I", 0x1000, 0, 0, 0, 0) + grey().tobytes()
     assert np.array_equal(converted(data, tmp_path), grey())
+    with_alpha = data[:80] + struct.pack("<6I", 0x20001, 0, 16, 0xFF, 0, 0) + struct.pack("<I", 0xFF00)
+    pixels = np.dstack([grey(), alpha()]).tobytes()
+    written = converted(with_alpha + data[108:128] + pixels, tmp_path)
+    assert np.abs(written.astype(int) - on_white(grey(), alpha())).max() <= 1
 
 
 @pytest.mark.parametrize("order", ["-Y 64 +X 96", "-Y 64 -X 96", "+Y 64 +X 96", "+Y 64 -X 96"])
