@@ -7,9 +7,11 @@ colours share and grain of each colour's own, of a standard deviation that says 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -107,29 +109,38 @@ TINY = Input("tiny", ".jpg", "bmng", 2000, 300, 300, (96, 72), 1.0, _CAMERA)
 
 def made(inputs: tuple[Input, ...], folder: Path) -> dict[str, Path]:
     """The files of inputs, by name; made when they are not in ``folder`` yet."""
-    folder.mkdir(parents=True, exist_ok=True)
     paths = {item.name: folder / f"{item.name}{item.suffix}" for item in inputs}
-    for item in inputs:
-        path = paths[item.name]
-        if not path.exists():
-            part = path.with_name(f"part-{path.name}")
-            _save(picture(item), part, item)
-            part.replace(path)
+    _make_apart({paths[item.name]: (item, None) for item in inputs})
     return paths
 
 
-def variants(item: Input, count: int, folder: Path) -> Iterator[Path]:
+def variants(item: Input, count: int, folder: Path) -> list[Path]:
     """So many files of one kind, each of other bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    base: Image | None = None
-    for number in range(count):
-        path = folder / f"{item.name}-{number:04}{item.suffix}"
-        if not path.exists():
-            base = base if base is not None else picture(item).copy_memory()
-            marked = base.draw_rect([number % 256, number // 256, 99], 0, 0, 8, 8, fill=True)
-            _save(marked, path.with_name(f"part-{path.name}"), item)
-            path.with_name(f"part-{path.name}").replace(path)
-        yield path
+    paths = [folder / f"{item.name}-{number:04}{item.suffix}" for number in range(count)]
+    _make_apart({path: (item, number) for number, path in enumerate(paths)})
+    return paths
+
+
+def _make_apart(wanted: dict[Path, tuple[Input, int | None]]) -> None:
+    missing = {path: what for path, what in wanted.items() if not path.exists()}
+    if not missing:
+        return
+    # In a process of its own: the kernel counts what a parent has used as its children's peak.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
+        apart.submit(_make, missing).result()
+
+
+def _make(wanted: dict[Path, tuple[Input, int | None]]) -> None:
+    shared: tuple[Input, Image] | None = None
+    for path, (item, number) in wanted.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"part-{path.name}")
+        if number is None:
+            _save(picture(item), part, item)
+        else:
+            shared = shared if shared and shared[0] == item else (item, picture(item).copy_memory())
+            _save(shared[1].draw_rect([number % 256, number // 256, 99], 0, 0, 8, 8, fill=True), part, item)
+        part.replace(path)
 
 
 def picture(item: Input) -> Image:

@@ -14,7 +14,7 @@ def run(folder: Path, results: Path, *, quick: bool) -> None:
     """Measure days of 1, 10, 100 and 1,000 tiny files."""
     found: dict[int, dict[str, Any]] = {}
     for count in (1, 10, 100) if quick else (1, 10, 100, 1000):
-        files = list(variants(TINY, count, folder / "tiny"))
+        files = variants(TINY, count, folder / "tiny")
         with filled_stack(files, ("S3",)) as stack:
             found[count] = run_a_day(stack)
     rows = [

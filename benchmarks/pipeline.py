@@ -36,7 +36,7 @@ def run(folder: Path, results: Path, *, quick: bool) -> None:
 def mixed(folder: Path, count: int) -> list[Path]:
     """Files of five kinds in turn; each kind has some files of its own bytes, used again and again."""
     each = min(_KINDS, max(1, count // len(MIXED)))
-    kinds = [list(variants(item, each, folder / "mixed")) for item in MIXED]
+    kinds = [variants(item, each, folder / "mixed") for item in MIXED]
     return [kinds[n % len(kinds)][n // len(kinds) % each] for n in range(count)]
 
 
