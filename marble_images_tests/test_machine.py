@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from marble_images.machine import memory
+from marble_images.machine import collect_less, memory
 
 GIB = 2**30
 TOTAL = psutil.virtual_memory().total
@@ -46,3 +49,28 @@ def test_the_least_limit_of_the_groups_counts(
 
 def test_a_system_without_control_groups_has_the_machines_memory(tmp_path: Path) -> None:
     assert memory(tmp_path / "none", tmp_path) == TOTAL
+
+
+class Ring:
+    """Something that only a search for cycles can remove."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.fixture
+def as_it_was() -> Iterator[None]:
+    threshold = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*threshold)
+
+
+def test_what_is_loaded_is_not_walked_through_again_and_new_garbage_still_goes(as_it_was: None) -> None:
+    gc.collect()
+    loaded = len(gc.get_objects())
+    collect_less()
+    assert len(gc.get_objects()) < loaded / 10
+    ring = weakref.ref(Ring())
+    gc.collect()
+    assert ring() is None
