@@ -7,5 +7,5 @@ from marble_images_tests.stack_fixture import running_stack, stack
 
 __all__ = ["queue", "running_stack", "server", "stack"]
 
-# A shell lets what it starts in the background ignore Ctrl-C, and so would the processes that the tests start.
+# A shell lets what it starts in the background ignore Ctrl-C; so would the processes that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
