@@ -175,8 +175,8 @@ class S3Disk:
                 return False
             if not isinstance(fake._value_buffer, DiskBuffer):
                 path = self._objects / f"{uuid.uuid4().hex}.data"
+                etag = fake.etag
                 with fake.lock:
-                    etag = fake.etag
                     fake._value_buffer.seek(0)
                     with path.open("wb") as file:
                         shutil.copyfileobj(fake._value_buffer, file, 2**20)
