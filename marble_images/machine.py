@@ -20,8 +20,11 @@ def collect_less() -> None:
     """Let Python look for cyclic garbage less often, and only among what is made from now on.
 
     For a process that ends with its work: walking through all that Dagster, boto3 or moto have loaded, again
-    and again, takes a tenth to a third of its time.
+    and again, takes a tenth to a third of its time. It freezes once in a process: what is garbage at that
+    moment is kept for ever, and a process may have many runs.
     """
+    if gc.get_freeze_count():
+        return
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])
 

@@ -60,6 +60,8 @@ class Ring:
 
 @pytest.fixture
 def as_it_was() -> Iterator[None]:
+    # A test of a run may have been in this process before.
+    gc.unfreeze()
     threshold = gc.get_threshold()
     yield
     gc.unfreeze()
@@ -72,5 +74,13 @@ def test_what_is_loaded_is_not_walked_through_again_and_new_garbage_still_goes(a
     collect_less()
     assert len(gc.get_objects()) < loaded / 10
     ring = weakref.ref(Ring())
+    gc.collect()
+    assert ring() is None
+
+
+def test_garbage_of_one_run_is_not_kept_by_the_next(as_it_was: None) -> None:
+    collect_less()
+    ring = weakref.ref(Ring())
+    collect_less()
     gc.collect()
     assert ring() is None
