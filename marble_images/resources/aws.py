@@ -1,6 +1,7 @@
 """AWS clients: dagster-aws's resources with this pipeline's time-outs, and an answer to missing settings."""
 
 import os
+import threading
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
@@ -17,6 +18,8 @@ from marble_images.errors import SettingsError
 from marble_images.settings import Settings
 
 _DEFAULT_REGION = "us-east-1"
+# Threads must not share a session (boto3's guide to sessions), and they ask for SSM when they need it.
+_MAKING = threading.Lock()
 
 
 def _is_on_this_machine(url: str | None) -> bool:
@@ -77,13 +80,14 @@ def _made_client(
         # with it. That is enough where nobody in between can change both.
         s3={"payload_signing_enabled": not (here or urlsplit(address or "https://").scheme == "https")},
     )
-    return session.client(  # type: ignore[call-overload]
-        service,
-        region_name=region or session.region_name or _DEFAULT_REGION,
-        endpoint_url=endpoint,
-        config=config,
-        **credentials,
-    )
+    with _MAKING:
+        return session.client(  # type: ignore[call-overload]
+            service,
+            region_name=region or session.region_name or _DEFAULT_REGION,
+            endpoint_url=endpoint,
+            config=config,
+            **credentials,
+        )
 
 
 class S3ClientResource(S3Resource):
